@@ -1,0 +1,86 @@
+//! What the guard itself may refuse, and why.
+
+use std::time::Duration;
+
+use crate::{ContextError, Describe, Fault, Kind};
+
+/// Why a call did not reach its handler, or did not come out of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("there is no method `{path}` here")]
+    UnknownMethod { path: String },
+    #[error("this connection showed no certificate of this deployment")]
+    NoPeer,
+    #[error("the service `{peer}` may not call `{path}`")]
+    PeerNotAllowed { peer: String, path: String },
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    #[error("the call does not say for whom it is made")]
+    NoContext,
+    #[error("only the gateway may speak for a caller")]
+    ContextNotFromGateway,
+    #[error("metadata `{name}` is not accepted from a caller")]
+    ForgedMetadata { name: String },
+    #[error("this method acts for an account; a service has none")]
+    NoAccount,
+    #[error("`{path}` is for the operator of the deployment")]
+    OperatorOnly { path: String },
+    #[error("the call took longer than {allowed:?}")]
+    Deadline { allowed: Duration },
+    #[error("the handler of `{path}` failed: {text}")]
+    Panicked { path: String, text: String },
+    #[error("service `{service}` did not answer in time")]
+    TooSlow { service: String },
+    #[error("service `{service}` cannot be reached: {text}")]
+    Unreachable { service: String, text: String },
+}
+
+impl Describe for Refusal {
+    const DOMAIN: &'static str = "rpc.vmint";
+
+    fn fault(&self) -> Fault {
+        match self {
+            Self::UnknownMethod { path } => {
+                Fault::new(Kind::Unimplemented, "METHOD_UNKNOWN").with("method", path)
+            }
+            Self::NoPeer => Fault::new(Kind::NotSignedIn, "PEER_UNKNOWN"),
+            Self::PeerNotAllowed { peer, path } => Fault::new(Kind::Forbidden, "PEER_NOT_ALLOWED")
+                .with("peer", peer)
+                .with("method", path)
+                .hint("ask through the gateway, or add the peer to the method's policy"),
+            Self::Context(error) => Fault::new(
+                Kind::NotSignedIn,
+                match error {
+                    ContextError::Malformed => "CONTEXT_MALFORMED",
+                    ContextError::Forged => "CONTEXT_FORGED",
+                    ContextError::Expired => "CONTEXT_EXPIRED",
+                    ContextError::Early => "CONTEXT_EARLY",
+                    ContextError::Audience => "CONTEXT_AUDIENCE",
+                    ContextError::Action => "CONTEXT_ACTION",
+                },
+            ),
+            Self::NoContext => Fault::new(Kind::NotSignedIn, "CONTEXT_MISSING"),
+            Self::ContextNotFromGateway => {
+                Fault::new(Kind::NotSignedIn, "CONTEXT_NOT_FROM_GATEWAY")
+            }
+            Self::ForgedMetadata { name } => {
+                Fault::new(Kind::NotSignedIn, "METADATA_FORGED").with("name", name)
+            }
+            Self::NoAccount => Fault::new(Kind::NotSignedIn, "ACCOUNT_MISSING"),
+            Self::OperatorOnly { path } => {
+                Fault::new(Kind::Forbidden, "OPERATOR_ONLY").with("method", path)
+            }
+            Self::Deadline { allowed } => Fault::new(Kind::TooLate, "DEADLINE_EXCEEDED")
+                .with("allowedMs", allowed.as_millis()),
+            Self::TooSlow { service } => {
+                Fault::new(Kind::TooLate, "DEADLINE_EXCEEDED").with("service", service)
+            }
+            Self::Panicked { .. } => Fault::new(Kind::Internal, "PANICKED"),
+            Self::Unreachable { service, .. } => {
+                Fault::new(Kind::Unavailable, "SERVICE_UNREACHABLE")
+                    .with("service", service)
+                    .hint("see with `vmint status` whether it runs")
+            }
+        }
+    }
+}
