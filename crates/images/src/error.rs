@@ -1,0 +1,101 @@
+//! Why an image is refused.
+
+use std::io;
+
+use crate::Format;
+
+/// Why a file was not opened, or a disk in it could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error("the image file could not be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("the image is empty: a disk has at least one byte")]
+    Empty,
+    #[error("the file is {} at the same time: send a file of one format", list(.0))]
+    Ambiguous(Vec<Format>),
+    #[error("the file was declared to be {declared} but is {detected}: declare {detected}")]
+    Mismatch { declared: Format, detected: Format },
+    #[error("{format} cannot be imported: {}", .format.advice())]
+    Unsupported { format: Format },
+    #[error("the {format} image {feature}")]
+    Feature { format: Format, feature: Feature },
+    #[error("the disk is {size} bytes, more than the {limit} allowed: shrink it or ask for more")]
+    TooLarge { size: u64, limit: u64 },
+    #[error("the disk unfolds to more than the {limit} bytes of data allowed")]
+    TooMuchData { limit: u64 },
+    #[error("reading this image needs more than {limit} bytes of memory: {hint}")]
+    TooComplex { limit: u64, hint: &'static str },
+    #[error("the {format} image is damaged or hostile: {what} (at byte {at})")]
+    Malformed { format: Format, what: &'static str, at: u64 },
+    #[error("bytes {offset}+{len} lie outside the disk of {size} bytes")]
+    OutOfRange { offset: u64, len: u64, size: u64 },
+}
+
+impl ImageError {
+    /// A stable word for this refusal, fit for a reason code.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "io",
+            Self::Empty => "empty",
+            Self::Ambiguous(_) => "ambiguous-format",
+            Self::Mismatch { .. } => "format-mismatch",
+            Self::Unsupported { .. } => "unsupported-format",
+            Self::Feature { feature, .. } => feature.reason(),
+            Self::TooLarge { .. } => "too-large",
+            Self::TooMuchData { .. } => "too-much-data",
+            Self::TooComplex { .. } => "too-complex",
+            Self::Malformed { .. } => "malformed",
+            Self::OutOfRange { .. } => "out-of-range",
+        }
+    }
+
+    /// Whether the file's sender, not this machine, has to change something.
+    #[must_use]
+    pub fn is_senders_fault(&self) -> bool {
+        !matches!(self, Self::Io(_) | Self::OutOfRange { .. })
+    }
+}
+
+/// Something a format can do and we refuse to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Feature {
+    #[error("names a backing file: flatten it first (`qemu-img convert -O qcow2 in out`)")]
+    BackingFile,
+    #[error("keeps its data in an external file: convert it to a plain image first")]
+    DataFile,
+    #[error("is encrypted: decrypt it before the import")]
+    Encrypted,
+    #[error("holds internal snapshots: delete them (`qemu-img snapshot -d`) or convert it")]
+    Snapshots,
+    #[error("uses extended L2 entries: convert it with `-o extended_l2=off`")]
+    ExtendedL2,
+    #[error("is marked corrupt: repair it (`qemu-img check -r all`)")]
+    Corrupt,
+    #[error("has version {0}, which is not supported: versions 2 and 3 are")]
+    Version(u32),
+    #[error("uses unknown incompatible features ({0:#x}): convert it to a plain qcow2 or raw")]
+    Unknown(u64),
+    #[error("compresses with method {0}, which is not supported: zlib and zstd are")]
+    Compression(u8),
+}
+
+impl Feature {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::BackingFile => "backing-file",
+            Self::DataFile => "data-file",
+            Self::Encrypted => "encrypted",
+            Self::Snapshots => "internal-snapshots",
+            Self::ExtendedL2 => "extended-l2",
+            Self::Corrupt => "marked-corrupt",
+            Self::Version(_) => "version",
+            Self::Unknown(_) => "unknown-feature",
+            Self::Compression(_) => "compression",
+        }
+    }
+}
+
+fn list(formats: &[Format]) -> String {
+    formats.iter().map(|format| format.name()).collect::<Vec<_>>().join(" and ")
+}

@@ -1,0 +1,169 @@
+//! Valid qcow2 files read exactly as QEMU reads them (qemu-img is only the oracle).
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+use vmint_images::{Disk, Format, Limits, open};
+
+/// Runs a tool; `None` (with a note) when it is not installed.
+fn run(tool: &str, args: &[&str]) -> Option<()> {
+    let status = match Command::new(tool).args(args).stdout(Stdio::null()).status() {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("SKIPPED: {tool} cannot be run: {error}");
+            return None;
+        }
+    };
+    assert!(status.success(), "{tool} {args:?}");
+    Some(())
+}
+
+/// Repeatable bytes that compress somewhat.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed | 1;
+    (0..len)
+        .map(|at| {
+            if at % 3 == 0 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed | 1);
+            }
+            (state >> 56) as u8
+        })
+        .collect()
+}
+
+/// A sparse raw disk of `size` bytes: data, zeros, data across odd boundaries, a long hole.
+fn raw_disk(path: &Path, size: u64) {
+    use std::os::unix::fs::FileExt;
+    let file = File::create(path).unwrap();
+    file.set_len(size).unwrap();
+    for (seed, at, len) in
+        [(1, 0, 70_000), (2, 300_000, 5), (3, 1 << 20, 600_001), (4, size - 3_000, 3_000)]
+    {
+        file.write_all_at(&noise(seed, len), at).unwrap();
+    }
+    file.write_all_at(&[0; 100_000], 2 << 20).unwrap();
+}
+
+/// The whole disk through its extents; what lies between must read zero.
+fn content(disk: &Disk) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(disk.size_bytes()).unwrap()];
+    let mut last = 0;
+    for range in disk.extents() {
+        let range = range.unwrap();
+        assert!(range.start >= last && range.start < range.end, "{range:?} after {last}");
+        last = range.end;
+        let (start, end) = (range.start as usize, (range.end as usize).min(bytes.len()));
+        // Odd pieces, so that reads cross clusters.
+        for from in (start..end).step_by(77_777) {
+            let to = (from + 77_777).min(end);
+            disk.read_at(from as u64, &mut bytes[from..to]).unwrap();
+        }
+    }
+    let mut whole = vec![1; bytes.len()];
+    disk.read_at(0, &mut whole).unwrap();
+    assert!(whole == bytes, "extents leave data out");
+    bytes
+}
+
+fn oracle(dir: &TempDir, image: &Path) -> Vec<u8> {
+    let out = dir.path().join("oracle.raw");
+    run(
+        "qemu-img",
+        &["convert", "-f", "qcow2", "-O", "raw", image.to_str().unwrap(), out.to_str().unwrap()],
+    )
+    .unwrap();
+    let mut bytes = Vec::new();
+    File::open(out).unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn reads_what_qemu_wrote() {
+    let dir = TempDir::new().unwrap();
+    let raw = dir.path().join("in.raw");
+    let image = dir.path().join("in.qcow2");
+    let options = [
+        (vec!["-o", "compat=0.10"], 9 << 20),
+        (vec!["-o", "compat=1.1"], 9 << 20),
+        (vec!["-o", "compat=1.1,lazy_refcounts=on"], 5 << 20),
+        (vec!["-o", "cluster_size=512"], 4 << 20),
+        (vec!["-o", "cluster_size=4k"], (7 << 20) + 512),
+        (vec!["-o", "cluster_size=2M"], (31 << 20) + 1024),
+        (vec!["-o", "refcount_bits=1"], 6 << 20),
+        (vec!["-o", "refcount_bits=64,cluster_size=4k"], 6 << 20),
+        (vec!["-c"], 9 << 20),
+        (vec!["-c", "-o", "compat=0.10"], (9 << 20) + 512),
+        (vec!["-c", "-o", "cluster_size=512"], 4 << 20),
+        (vec!["-c", "-o", "cluster_size=2M"], (31 << 20) + 1024),
+        (vec!["-c", "-o", "compression_type=zstd"], (9 << 20) + 512),
+        (vec!["-c", "-o", "compression_type=zstd,cluster_size=2M"], 33 << 20),
+        (vec!["-c", "-o", "compression_type=zstd,cluster_size=4k"], 9 << 20),
+        (vec!["-S", "0"], 9 << 20),
+    ];
+    for (options, size) in options {
+        raw_disk(&raw, size);
+        let paths = [raw.to_str().unwrap(), image.to_str().unwrap()];
+        let args = [&["convert", "-f", "raw", "-O", "qcow2"], &options[..], &paths].concat();
+        if run("qemu-img", &args).is_none() {
+            return;
+        }
+        let disk = open(File::open(&image).unwrap(), Some(Format::Qcow2), &Limits::default());
+        let disk = disk.unwrap_or_else(|error| panic!("{options:?}: {error}"));
+        assert_eq!(disk.size_bytes(), size);
+        assert!(content(&disk) == std::fs::read(&raw).unwrap(), "{options:?} differs");
+    }
+}
+
+#[test]
+fn reads_what_a_guest_wrote() {
+    let dir = TempDir::new().unwrap();
+    let image = dir.path().join("guest.qcow2");
+    let path = image.to_str().unwrap();
+    for options in [
+        "compat=1.1",
+        "compat=0.10",
+        "cluster_size=1k",
+        "preallocation=metadata",
+        "preallocation=falloc",
+        "lazy_refcounts=on",
+    ] {
+        if run("qemu-img", &["create", "-f", "qcow2", "-o", options, path, "20M"]).is_none() {
+            return;
+        }
+        let mut args = vec!["-f", "qcow2"];
+        for command in [
+            "write -P 7 4096 100000",
+            "write -P 8 10M 3M",
+            "write -z 11M 512k",
+            "discard 12M 256k",
+            "write -P 9 20971008 512",
+            "write -P 5 64k 1",
+        ] {
+            args.extend(["-c", command]);
+        }
+        args.push(path);
+        run("qemu-io", &args).unwrap();
+        run("qemu-img", &["resize", "-q", "-f", "qcow2", path, "41M"]).unwrap();
+        let disk = open(File::open(&image).unwrap(), None, &Limits::default());
+        let disk = disk.unwrap_or_else(|error| panic!("{options}: {error}"));
+        assert!(content(&disk) == oracle(&dir, &image), "{options} differs");
+    }
+}
+
+#[test]
+fn a_sparse_raw_disk_costs_its_data_only() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len((1 << 40) - 7).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"end", (1 << 40) - 10).unwrap();
+    let disk = open(file, Some(Format::Raw), &Limits::default()).unwrap();
+    assert_eq!(disk.size_bytes(), 1 << 40, "rounded up to a sector");
+    let extents: Vec<_> = disk.extents().collect::<Result<_, _>>().unwrap();
+    let data: u64 = extents.iter().map(|range| range.end - range.start).sum();
+    assert!(data <= 1 << 20, "{extents:?}");
+    let mut tail = [1; 16];
+    disk.read_at((1 << 40) - 16, &mut tail).unwrap();
+    assert_eq!(&tail, b"\0\0\0\0\0\0end\0\0\0\0\0\0\0");
+}
