@@ -1,0 +1,116 @@
+//! Housekeeping beside the writer: spare segments, checkpoints, trimming.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::{Arc, Weak, mpsc::Receiver},
+};
+
+use crate::{
+    StoreError, checkpoint,
+    journal::FileJournal,
+    store::{Disk, Inner},
+};
+
+/// A delta is held in memory while a checkpoint is written.
+const LONGEST_DELTA: u64 = 128 << 20;
+
+#[derive(Debug)]
+pub(crate) enum Chore {
+    /// The journal began a new segment; the one before ends with `last`.
+    Sealed {
+        last: u64,
+        bytes: u64,
+    },
+    Stop,
+}
+
+/// Does chores until told to stop. A failure is only logged: the journal keeps
+/// everything until it can be done.
+pub(crate) fn work(
+    inner: &Weak<Inner>,
+    disk: &Disk,
+    journal: &FileJournal,
+    queue: &Receiver<Chore>,
+) {
+    crate::store::ballast(disk);
+    prepare(journal);
+    let mut sealed = 0;
+    while let Ok(Chore::Sealed { last, bytes }) = queue.recv() {
+        sealed += bytes;
+        prepare(journal);
+        let Some(inner) = inner.upgrade() else { return };
+        if let Err(error) = inner.view().flush() {
+            tracing::error!(%error, "flushing the view failed");
+        }
+        drop(inner);
+        match write(disk, journal, last, sealed) {
+            Ok(true) => sealed = 0,
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "no checkpoint could be written"),
+        }
+    }
+}
+
+fn prepare(journal: &FileJournal) {
+    if let Err(error) = journal.prepare() {
+        tracing::warn!(%error, "no spare journal segment could be prepared");
+    }
+}
+
+/// Writes a checkpoint if one is due, and drops what it makes superfluous.
+fn write(disk: &Disk, journal: &FileJournal, last: u64, sealed: u64) -> Result<bool, StoreError> {
+    let dir = disk.checkpoints();
+    let known = checkpoint::list(&dir)?;
+    let base = known.last();
+    let size = base.and_then(|(_, path)| fs::metadata(path).ok()).map_or(0, |meta| meta.len());
+    let due = disk.options.checkpoint_every_bytes.max((size / 4).min(LONGEST_DELTA));
+    if sealed < due || base.is_some_and(|(seq, _)| *seq >= last) {
+        return Ok(false);
+    }
+    install(&dir, last, |to| checkpoint::write(base.map(|b| b.1.as_path()), journal, last, to))?;
+    for (_, path) in known.iter().rev().skip(1) {
+        fs::remove_file(path).map_err(|e| StoreError::io("removing", path, &e))?;
+    }
+    // Whatever the older of the two lacks must stay in the journal.
+    if let Some((seq, _)) = base {
+        journal.trim(*seq)?;
+    }
+    Ok(true)
+}
+
+/// Puts a checkpoint in its place once it is whole and durable.
+pub(crate) fn install(
+    dir: &Path,
+    seq: u64,
+    write: impl FnOnce(&mut File) -> Result<(), StoreError>,
+) -> Result<PathBuf, StoreError> {
+    let tmp = dir.join("writing.tmp");
+    let path = checkpoint::path(dir, seq);
+    let failed = |e: std::io::Error| StoreError::io("writing", &path, &e);
+    let mut file = File::create(&tmp).map_err(failed)?;
+    let written = write(&mut file).and_then(|()| {
+        file.sync_all().and_then(|()| fs::rename(&tmp, &path)).map_err(failed)?;
+        File::open(dir).and_then(|d| d.sync_all()).map_err(failed)
+    });
+    if let Err(error) = written {
+        let _ = fs::remove_file(&tmp);
+        return Err(error);
+    }
+    Ok(path)
+}
+
+/// Starts the thread.
+pub(crate) fn start(
+    inner: &Arc<Inner>,
+    disk: Disk,
+    journal: Arc<FileJournal>,
+    queue: Receiver<Chore>,
+) -> Result<std::thread::JoinHandle<()>, StoreError> {
+    let weak = Arc::downgrade(inner);
+    let dir = disk.dir.clone();
+    std::thread::Builder::new()
+        .name("store-keeper".into())
+        .spawn(move || work(&weak, &disk, &journal, &queue))
+        .map_err(|e| StoreError::io("starting a thread for", &dir, &e))
+}

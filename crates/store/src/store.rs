@@ -1,0 +1,310 @@
+use std::{
+    fmt,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::Sender,
+    },
+    thread::JoinHandle,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    Event, Options, StoreError, Tx, TxError,
+    journal::{Journal, MemoryJournal},
+    keeper::Chore,
+    layer::{Row, sealed::Raw},
+    open, space,
+    table::SCAN_LIMIT,
+    view::{Mark, MemoryView, View},
+    writer::{Call, Message, Writer},
+};
+
+/// Commits that may wait for the writer; further callers wait before it.
+const QUEUE: usize = 1024;
+
+/// A service's own database. Cheap to clone; closes with its last clone.
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    inner: Arc<Inner>,
+    queue: mpsc::Sender<Message>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the threads of a store share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    journal: Arc<dyn Journal>,
+    view: Box<dyn View>,
+    pub(crate) disk: Option<Disk>,
+    pub(crate) events_kept: u64,
+    sequence: watch::Sender<u64>,
+    poison: watch::Sender<Option<String>>,
+    free: AtomicU64,
+    chores: Option<Sender<Chore>>,
+    pub(crate) keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The directory of a store, held against other processes.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    _lock: Arc<File>,
+}
+
+impl Disk {
+    /// `lock` is the file that this process has locked.
+    pub(crate) fn new(dir: &Path, options: Options, lock: File) -> Self {
+        Self { dir: dir.to_owned(), options, _lock: Arc::new(lock) }
+    }
+
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.dir.join("checkpoint")
+    }
+
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+
+    pub(crate) fn sled(&self) -> PathBuf {
+        self.dir.join("sled")
+    }
+
+    /// Bytes left on its disk.
+    pub(crate) fn free(&self) -> Result<u64, StoreError> {
+        let stat = rustix::fs::statvfs(&self.dir)
+            .map_err(|e| StoreError::io("measuring", &self.dir, &e.into()))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// Lays the ballast down if there is room for it.
+pub(crate) fn ballast(disk: &Disk) {
+    let bytes = disk.options.ballast_bytes;
+    let path = disk.dir.join("ballast");
+    let room = disk.free().is_ok_and(|free| free > bytes * 2 + disk.options.keep_free_bytes);
+    if bytes == 0 || !room || fs::metadata(&path).is_ok_and(|meta| meta.len() == bytes) {
+        return;
+    }
+    let laid = File::create(&path).and_then(|file| {
+        let flags = rustix::fs::FallocateFlags::empty();
+        rustix::fs::fallocate(&file, flags, 0, bytes).map_err(Into::into)
+    });
+    if let Err(error) = laid {
+        let _ = fs::remove_file(&path);
+        tracing::warn!(%error, "no ballast could be laid");
+    }
+}
+
+impl Store {
+    /// Opens the store in `dir`, or makes it there. Blocks: reads the journal's
+    /// tail and checks the whole view.
+    ///
+    /// Fails if another process has it, or what was once answered cannot be
+    /// read any more; never guesses.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, StoreError> {
+        let opened = open::open(dir, options)?;
+        let (chores, todo) = opened.chores;
+        let inner = Arc::new(Inner {
+            journal: Arc::clone(&opened.journal) as Arc<dyn Journal>,
+            view: Box::new(opened.view),
+            events_kept: opened.disk.options.events_kept.max(1),
+            disk: Some(opened.disk.clone()),
+            sequence: watch::Sender::new(opened.mark.seq),
+            poison: watch::Sender::new(None),
+            free: AtomicU64::new(0),
+            chores: Some(chores),
+            keeper: Mutex::new(None),
+        });
+        let keeper = crate::keeper::start(&inner, opened.disk, opened.journal, todo)?;
+        *inner.keeper.lock() = Some(keeper);
+        Self::start(inner, opened.mark, opened.at_ms)
+    }
+
+    /// A store that lives as long as the process: for tests.
+    ///
+    /// # Panics
+    ///
+    /// If the system gives no further thread.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        let inner = Inner {
+            journal: Arc::new(MemoryJournal::default()),
+            view: Box::new(MemoryView::default()),
+            disk: None,
+            events_kept: Options::default().events_kept,
+            sequence: watch::Sender::new(0),
+            poison: watch::Sender::new(None),
+            free: AtomicU64::new(0),
+            chores: None,
+            keeper: Mutex::new(None),
+        };
+        Self::start(Arc::new(inner), Mark::default(), 0).expect("a test may have a thread")
+    }
+
+    fn start(inner: Arc<Inner>, mark: Mark, at_ms: u64) -> Result<Self, StoreError> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let writer = Writer::new(Arc::clone(&inner), mark, at_ms);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.work(jobs))
+            .map_err(|e| StoreError::io("starting a thread for", Path::new("a store"), &e))?;
+        let writer = Mutex::new(Some(thread));
+        Ok(Self { handle: Arc::new(Handle { inner, queue, writer }) })
+    }
+
+    /// Runs `body` and returns once what it wrote is durable. Writes nothing if
+    /// `body` fails.
+    ///
+    /// `body` runs once, alone, on the store's writer thread: it must not wait
+    /// for anything. If the caller is dropped meanwhile, the commit may still
+    /// happen.
+    pub async fn commit<T, E, F>(&self, body: F) -> Result<T, TxError<E>>
+    where
+        F: FnOnce(&mut Tx<'_>) -> Result<T, TxError<E>> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let (to, answer) = oneshot::channel();
+        let outcome = Err(TxError::Store(StoreError::Closed));
+        let job = Box::new(Call { body: Some(body), outcome, to });
+        let sent = self.handle.queue.send(Message::Commit(job)).await;
+        sent.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The last durable transaction.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        *self.inner().sequence.borrow()
+    }
+
+    /// Moves with each commit.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.inner().sequence.subscribe()
+    }
+
+    /// Events of `topic` numbered above `after`, in order; at most `limit`,
+    /// never more than 1,000.
+    pub fn events(&self, topic: &str, after: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let prefix = space::event(topic, None);
+        let after = space::event(topic, Some(after));
+        let rows = self.raw_range(&prefix, Some(&after), limit.min(SCAN_LIMIT))?;
+        rows.iter().map(|row| Event::open(topic, row)).collect()
+    }
+
+    /// Returns once a write has failed in a way that only a restart can mend,
+    /// with the reason; the process should then exit. Else never.
+    pub async fn poisoned(&self) -> String {
+        let mut poison = self.inner().poison.subscribe();
+        let reason = poison.wait_for(Option::is_some).await.map(|reason| reason.clone());
+        match reason {
+            Ok(Some(reason)) => reason,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Commits what waits, then ends. Further commits fail with
+    /// [`StoreError::Closed`]; reads still work.
+    pub async fn close(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.handle.queue.send(Message::Close(done)).await.is_ok() {
+            let _ = ended.await;
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.handle.inner
+    }
+}
+
+impl Inner {
+    pub(crate) fn view(&self) -> &dyn View {
+        self.view.as_ref()
+    }
+
+    pub(crate) fn journal(&self) -> &dyn Journal {
+        self.journal.as_ref()
+    }
+
+    /// Why nothing can be committed now, if so.
+    pub(crate) fn refusal(&self) -> Option<StoreError> {
+        if let Some(reason) = self.poison.borrow().clone() {
+            return Some(StoreError::Poisoned { reason });
+        }
+        let disk = self.disk.as_ref()?;
+        let free = disk.free().unwrap_or(u64::MAX);
+        self.free.store(free, Ordering::Relaxed);
+        (free < disk.options.keep_free_bytes).then_some(StoreError::Full { free })
+    }
+
+    /// After this nothing is committed until the store is opened again.
+    pub(crate) fn poison(&self, error: &StoreError) -> StoreError {
+        let reason = error.to_string();
+        tracing::error!(%reason, "the store cannot go on");
+        self.poison.send_replace(Some(reason.clone()));
+        StoreError::Poisoned { reason }
+    }
+
+    pub(crate) fn committed(&self, last: u64) {
+        self.sequence.send_replace(last);
+    }
+
+    /// The writer's last act.
+    pub(crate) fn finish(&self) {
+        if let Some(chores) = &self.chores {
+            let _ = chores.send(Chore::Stop);
+        }
+        if let Some(keeper) = self.keeper.lock().take() {
+            let _ = keeper.join();
+        }
+        if let Err(error) = self.view.flush() {
+            tracing::warn!(%error, "the view could not be flushed; it is caught up at the next start");
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // The writer ends when the queue does, which is now.
+        let (closed, _) = mpsc::channel(1);
+        self.queue = closed;
+        if let Some(writer) = self.writer.lock().take()
+            && writer.thread().id() != std::thread::current().id()
+        {
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Raw for Store {
+    fn raw_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner().view.get(key)
+    }
+
+    fn raw_range(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.inner().view.range(prefix, after, limit)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dir = self.inner().disk.as_ref().map(|disk| &disk.dir);
+        f.debug_struct("Store").field("dir", &dir).finish_non_exhaustive()
+    }
+}
