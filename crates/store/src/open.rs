@@ -69,8 +69,7 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, StoreError> {
 
     let mut failure = StoreError::rotten(&disk.dir, 0, "neither view nor checkpoint can be used");
     for base in bases {
-        let attempt =
-            build(&disk, base).and_then(|(view, mark)| replay(&disk, &segments, view, mark));
+        let attempt = build(&disk, base).and_then(|(view, mark)| replay(&segments, view, mark));
         match attempt {
             Ok((view, mark, begin, at_ms)) => {
                 if mark.seq < seen {
@@ -190,7 +189,6 @@ type Replayed = (SledView, Mark, Option<Begin>, u64);
 
 /// Applies what the journal has behind `mark`, and finds its end.
 fn replay(
-    disk: &Disk,
     segments: &[(u64, PathBuf)],
     view: SledView,
     mut mark: Mark,
@@ -227,7 +225,6 @@ fn replay(
     }
     // An import leaves a checkpoint and no journal, or an old one.
     let begin = begin.map(|(path, head, tail)| Begin::At { path, head, tail });
-    let _ = disk;
     Ok((view, mark, begin, at_ms))
 }
 

@@ -40,17 +40,10 @@ impl Record {
         out.resize(start + HEAD, 0);
         for (key, value) in &self.writes {
             out.extend_from_slice(&len32(key.len()).to_le_bytes()[..2]);
-            match value {
-                Some(value) => {
-                    out.extend_from_slice(&len32(value.len()).to_le_bytes());
-                    out.extend_from_slice(key);
-                    out.extend_from_slice(value);
-                }
-                None => {
-                    out.extend_from_slice(&REMOVED.to_le_bytes());
-                    out.extend_from_slice(key);
-                }
-            }
+            let value_len = value.as_ref().map_or(REMOVED, |value| len32(value.len()));
+            out.extend_from_slice(&value_len.to_le_bytes());
+            out.extend_from_slice(key);
+            out.extend_from_slice(value.as_deref().unwrap_or_default());
         }
         let payload = len32(out.len() - start - HEAD);
         let head = &mut out[start..start + HEAD];

@@ -1,5 +1,5 @@
 //! Stores and a record to try them with.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part")]
 
 use std::path::Path;
 
