@@ -255,3 +255,6 @@ fn not_a_key(path: &Path) -> io::Error {
     let text = format!("{} does not hold a key of 64 hexadecimal digits", path.display());
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
+
+#[cfg(test)]
+mod tests;

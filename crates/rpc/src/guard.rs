@@ -16,8 +16,8 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use crate::{
-    CONTEXT_HEADER, Caller, CallerKind, ContextVerifier, GATEWAY, NoObserver, Observer, Peer,
-    Policies, Policy, REQUEST_ID_HEADER, Refusal, current,
+    CONTEXT_HEADER, Caller, CallerKind, ContextVerifier, GATEWAY, NoObserver, OPERATOR, Observer,
+    Peer, Policies, Policy, REQUEST_ID_HEADER, Refusal, current,
     observe::{Call, code_of},
     to_status,
 };
@@ -232,7 +232,9 @@ impl Rules {
             }
             None if policy.serves_services() => {
                 let request_id = sent_request_id(request.headers());
-                Caller { request_id, source: peer.address, ..Caller::service(service) }
+                let operator = service == OPERATOR;
+                let kind = if operator { CallerKind::Operator } else { CallerKind::Service };
+                Caller { kind, request_id, source: peer.address, ..Caller::service(service) }
             }
             None => return Err(Refusal::NoContext),
         };
@@ -252,6 +254,16 @@ fn take_context(headers: &mut HeaderMap) -> Result<Option<HeaderValue>, Refusal>
     }
     headers.remove(CONTEXT_HEADER);
     Ok(first)
+}
+
+/// Takes out of `headers` everything that speaks of identity, as the gateway
+/// must do with what comes from outside before it signs a context.
+pub fn strip_identity(headers: &mut HeaderMap) {
+    let claims = |name: &&HeaderName| claims_identity(name) || name.as_str() == CONTEXT_HEADER;
+    let names: Vec<HeaderName> = headers.keys().filter(claims).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 /// Whether a key speaks of identity without being the signed context.

@@ -11,6 +11,9 @@ use tonic::{Request, Status};
 /// The service that calls what names no other peer.
 pub const GATEWAY: &str = "gateway";
 
+/// The name in the certificate of whoever runs the deployment.
+pub const OPERATOR: &str = "operator";
+
 /// How one method is guarded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -45,10 +48,12 @@ impl Policy {
 
     /// Whether a service may call it without acting for anyone.
     ///
-    /// True of what names its peers, and of what is open; not of a user's method.
+    /// True of the methods of an internal service, of what names its peers, and
+    /// of what is open; not of a user's method.
     #[must_use]
     pub fn serves_services(&self) -> bool {
-        self.open || !self.peers.is_empty()
+        let service = self.path.rsplit_once('/').map_or("", |(service, _)| service);
+        self.open || !self.peers.is_empty() || service.ends_with("InternalService")
     }
 }
 
