@@ -1,0 +1,81 @@
+//! What these tests need around a machine: QEMU, and a disk server.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::process::{Child, Command};
+use vmint_vmm::{
+    Accelerator, DiskBus, DiskSpec, Firmware, MachineSpec, MachineUuid, NetworkSpec, NicModel, qemu,
+};
+
+#[allow(clippy::duration_suboptimal_units)]
+pub(crate) const LONG: Duration = Duration::from_secs(120);
+
+/// A disk served over NBD until dropped.
+pub(crate) struct Disk {
+    pub(crate) socket: PathBuf,
+    _server: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl Disk {
+    /// Serves with nbdkit's plugin and arguments in `words`; `None` if there is no nbdkit.
+    pub(crate) async fn serve(words: &[&str]) -> Option<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = dir.path().join("nbd.sock");
+        let server = Command::new("nbdkit")
+            .args(["--foreground", "--unix"])
+            .arg(&socket)
+            .args(words)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .ok()?;
+        while std::fs::metadata(&socket).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let all = std::fs::Permissions::from_mode(0o666);
+        std::fs::set_permissions(&socket, all).expect("mode");
+        Some(Self { socket, _server: server, _dir: dir })
+    }
+}
+
+/// A machine with that disk, or why this host can have none.
+pub(crate) async fn machine(disk: &Disk, size_bytes: u64) -> Result<MachineSpec, String> {
+    let qemu = qemu::locate().await.map_err(|e| e.to_string())?;
+    Ok(MachineSpec {
+        instance: "i-0123456789abcdef0".into(),
+        uuid: MachineUuid::random(),
+        qemu: qemu.path,
+        accelerator: Accelerator::Tcg,
+        firmware: Firmware::Bios,
+        cpus: 1,
+        memory_mib: 192,
+        disks: vec![DiskSpec {
+            socket: disk.socket.clone(),
+            export: String::new(),
+            serial: "vol0123456789abcdef0".into(),
+            bus: DiskBus::Nvme,
+            size_bytes,
+            read_only: false,
+        }],
+        network: NetworkSpec {
+            model: NicModel::Virtio,
+            mac: [2, 0, 0, 0, 0, 1],
+            address: [10, 0, 2, 15].into(),
+            prefix: 24,
+            forward: vec![22],
+        },
+        display: true,
+        uid: None,
+    })
+}
+
+/// The program whose `__machine` verb is the shim.
+pub(crate) fn shim() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_vmint-machine"))
+}
