@@ -17,7 +17,7 @@ pub const MAX_TX_WRITES: usize = 100;
 pub const MAX_TX_BYTES: usize = 1 << 20;
 /// Bytes of a record or an event.
 pub const MAX_VALUE: usize = 64 << 10;
-/// Bytes of a key or an index entry.
+/// Bytes of a key or an index entry, its table's and index's name included.
 pub const MAX_KEY: usize = 512;
 
 /// One running transaction: sees what is committed, what waits before it, and

@@ -1,6 +1,8 @@
 //! Stores and a record to try them with.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part")]
 
+pub mod crash;
+
 use std::path::Path;
 
 use tempfile::TempDir;
