@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -144,7 +145,10 @@ fn existing(disk: &Disk) -> Result<Option<(SledView, Mark, bool)>, StoreError> {
     }
     let view = SledView::open(&disk.sled(), disk.options.cache_bytes)?;
     let mark = view.mark()?.unwrap_or_default();
-    let sound = view::digest(&view)? == mark.digest;
+    // sled panics on some damage.
+    let digest = catch_unwind(AssertUnwindSafe(|| view::digest(&view)))
+        .map_err(|_| StoreError::View("reading it panicked".into()))?;
+    let sound = digest? == mark.digest;
     Ok(Some((view, mark, sound)))
 }
 
