@@ -1,0 +1,236 @@
+//! Pack files: append-only records, and a footer that lists them once the pack is sealed.
+//!
+//! `header · record… · footer entries · footer tail`. A record carries a checksum of its own that
+//! needs no key, so a pack without a footer is recovered by walking its records, and a scrub
+//! needs no dedup domain.
+
+use std::{
+    collections::VecDeque,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::{ChunkId, cut::BLOCK, cut::MAX_BLOCKS};
+
+pub(crate) const PACK_HEADER: u64 = 16;
+pub(crate) const RECORD_HEADER: usize = 64;
+/// The largest chunk or node, bytes before compression.
+pub(crate) const MAX_CHUNK: usize = BLOCK * MAX_BLOCKS as usize;
+const PACK_MAGIC: &[u8; 8] = b"vmintpk1";
+const RECORD_MAGIC: &[u8; 4] = b"vmr1";
+const FOOTER_MAGIC: &[u8; 8] = b"vmintft1";
+const FOOTER_ENTRY: usize = 44;
+const FOOTER_TAIL: usize = 64;
+/// Files kept open at once; a process may often have no more than 1,024.
+const OPEN_FILES: usize = 256;
+
+/// The header of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) id: ChunkId,
+    /// Bytes before compression.
+    pub(crate) raw: u32,
+    /// Bytes of the payload as stored.
+    pub(crate) stored: u32,
+    pub(crate) zstd: bool,
+}
+
+impl Record {
+    /// Bytes the record takes in a pack.
+    pub(crate) fn size(stored: u32) -> u64 {
+        RECORD_HEADER as u64 + u64::from(stored)
+    }
+
+    /// Appends the record to `out`.
+    pub(crate) fn write(&self, payload: &[u8], out: &mut Vec<u8>) {
+        let mut head = [0; 48];
+        head[..4].copy_from_slice(RECORD_MAGIC);
+        head[4] = u8::from(self.zstd);
+        head[8..12].copy_from_slice(&self.raw.to_le_bytes());
+        head[12..16].copy_from_slice(&self.stored.to_le_bytes());
+        head[16..].copy_from_slice(&self.id.0);
+        out.extend(head);
+        out.extend(checksum(&head, payload));
+        out.extend(payload);
+    }
+
+    /// Reads a header; `None` if it cannot be one.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let head: &[u8; 48] = bytes.first_chunk()?;
+        let number =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let record = Self {
+            id: ChunkId(*head[16..].first_chunk()?),
+            raw: number(8),
+            stored: number(12),
+            zstd: head[4] == 1,
+        };
+        let sound = &head[..4] == RECORD_MAGIC
+            && head[4] <= 1
+            && head[5..8] == [0; 3]
+            && record.raw as usize <= MAX_CHUNK
+            && record.stored <= record.raw
+            && (record.zstd || record.stored == record.raw);
+        sound.then_some(record)
+    }
+
+    /// Whether a whole record's checksum is right.
+    pub(crate) fn intact(bytes: &[u8]) -> bool {
+        bytes.len() >= RECORD_HEADER
+            && checksum(&bytes[..48], &bytes[RECORD_HEADER..]) == bytes[48..RECORD_HEADER]
+    }
+}
+
+fn checksum(head: &[u8], payload: &[u8]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    let hash = hasher.update(head).update(payload).finalize();
+    *hash.as_bytes().first_chunk().expect("16 of 32 bytes")
+}
+
+/// A record as the footer lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) id: ChunkId,
+    pub(crate) offset: u32,
+    pub(crate) stored: u32,
+    pub(crate) raw: u32,
+}
+
+/// One pack file. Its handle is opened on use and given back when many are open.
+#[derive(Debug)]
+pub(crate) struct Pack {
+    pub(crate) number: u32,
+    pub(crate) path: RwLock<PathBuf>,
+    file: Mutex<Option<Arc<File>>>,
+}
+
+/// The packs whose handles are open, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Handles(Mutex<VecDeque<Arc<Pack>>>);
+
+impl Handles {
+    pub(crate) fn get(&self, pack: &Arc<Pack>) -> io::Result<Arc<File>> {
+        let mut slot = pack.file.lock();
+        if let Some(file) = &*slot {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(File::open(&*pack.path.read())?);
+        *slot = Some(file.clone());
+        drop(slot);
+        let mut open = self.0.lock();
+        open.push_back(pack.clone());
+        let oldest = if open.len() > OPEN_FILES { open.pop_front() } else { None };
+        drop(open);
+        if let Some(oldest) = oldest {
+            *oldest.file.lock() = None;
+        }
+        Ok(file)
+    }
+}
+
+impl Pack {
+    pub(crate) fn new(number: u32, path: PathBuf) -> Arc<Self> {
+        Arc::new(Self { number, path: RwLock::new(path), file: Mutex::new(None) })
+    }
+
+    pub(crate) fn name(number: u32) -> String {
+        format!("{number:08x}.pack")
+    }
+
+    pub(crate) fn header(number: u32) -> [u8; PACK_HEADER as usize] {
+        let mut header = [0; PACK_HEADER as usize];
+        header[..8].copy_from_slice(PACK_MAGIC);
+        header[8..12].copy_from_slice(&number.to_le_bytes());
+        header
+    }
+}
+
+/// The footer for records that end at `end`.
+pub(crate) fn footer(listed: &[Listed], end: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(listed.len() * FOOTER_ENTRY + FOOTER_TAIL);
+    for entry in listed {
+        bytes.extend(entry.id.0);
+        bytes.extend(entry.offset.to_le_bytes());
+        bytes.extend(entry.stored.to_le_bytes());
+        bytes.extend(entry.raw.to_le_bytes());
+    }
+    bytes.extend(FOOTER_MAGIC);
+    bytes.extend((listed.len() as u64).to_le_bytes());
+    bytes.extend(end.to_le_bytes());
+    bytes.extend([0; 8]);
+    let hash = blake3::hash(&bytes);
+    bytes.extend(hash.as_bytes());
+    bytes
+}
+
+/// Reads the footer; `None` if the pack has no sound one.
+pub(crate) fn read_footer(file: &File, size: u64) -> io::Result<Option<(Vec<Listed>, u64)>> {
+    let Some(tail_at) = size.checked_sub(FOOTER_TAIL as u64) else { return Ok(None) };
+    let mut tail = [0; FOOTER_TAIL];
+    file.read_exact_at(&mut tail, tail_at)?;
+    let number = |at: usize| u64::from_le_bytes(*tail[at..].first_chunk().expect("inside"));
+    let (count, end) = (number(8), number(16));
+    let entries = count.checked_mul(FOOTER_ENTRY as u64).filter(|&len| len <= tail_at);
+    let Some(entries) =
+        entries.filter(|len| tail[..8] == *FOOTER_MAGIC && end.checked_add(*len) == Some(tail_at))
+    else {
+        return Ok(None);
+    };
+    let mut bytes = vec![0; usize::try_from(entries).unwrap_or(0) + 32];
+    file.read_exact_at(&mut bytes, end)?;
+    if blake3::hash(&bytes).as_bytes()[..] != tail[32..] {
+        return Ok(None);
+    }
+    bytes.truncate(bytes.len() - 32);
+    let word = |at: &[u8]| u32::from_le_bytes(*at.first_chunk().expect("four bytes"));
+    let listed = bytes.chunks_exact(FOOTER_ENTRY).map(|entry| Listed {
+        id: ChunkId(*entry.first_chunk().expect("44 bytes")),
+        offset: word(&entry[32..]),
+        stored: word(&entry[36..]),
+        raw: word(&entry[40..]),
+    });
+    Ok(Some((listed.collect(), end)))
+}
+
+/// Walks the records of a pack without a footer, steps over what is damaged, and says where the
+/// last sound one ends.
+pub(crate) fn scan(path: &Path) -> io::Result<(Vec<Listed>, u64)> {
+    // A pack is at most `Options::pack_bytes` and a batch long; only one a crash is like this.
+    let bytes = std::fs::read(path)?;
+    let (mut listed, mut at, mut end) = (Vec::new(), PACK_HEADER as usize, PACK_HEADER);
+    while at + RECORD_HEADER <= bytes.len() {
+        let sound = Record::parse(&bytes[at..]).filter(|record| {
+            let whole = bytes.get(at..at + RECORD_HEADER + record.stored as usize);
+            whole.is_some_and(Record::intact)
+        });
+        if let (Some(record), Ok(offset)) = (sound, u32::try_from(at)) {
+            let Record { id, stored, raw, .. } = record;
+            listed.push(Listed { id, offset, stored, raw });
+            at += RECORD_HEADER + stored as usize;
+            end = at as u64;
+        } else {
+            let rest = &bytes[at + 1..];
+            match rest.windows(4).position(|window| window == RECORD_MAGIC) {
+                Some(skip) => at += 1 + skip,
+                None => break,
+            }
+        }
+    }
+    Ok((listed, end))
+}
+
+/// Makes `path` a sealed pack whose records end at `end`.
+pub(crate) fn seal(path: &Path, listed: &[Listed], end: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(end)?;
+    if let Err(error) = file.write_all_at(&footer(listed, end), end) {
+        file.set_len(end)?;
+        return Err(error);
+    }
+    file.sync_data()
+}

@@ -1,0 +1,184 @@
+//! Contents against a plain vector: ingest, read, extents, edit and changed.
+
+use std::ops::Range;
+
+use proptest::prelude::*;
+use vmint_blocks::{BlockStore, Domain, ExtentKind, Options, REGION_BYTES, Root, Sealed, Tree};
+
+const REGION: usize = REGION_BYTES as usize;
+
+fn domain() -> Domain {
+    Domain::derive(b"secret", "tests")
+}
+
+fn store() -> (tempfile::TempDir, BlockStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { pack_bytes: 1 << 20, threads: 2, ..Options::default() };
+    let store = BlockStore::open(dir.path(), options).unwrap();
+    (dir, store)
+}
+
+fn ingest(store: &BlockStore, bytes: &[u8]) -> Sealed {
+    let mut ingest = store.ingest(domain(), bytes.len() as u64).unwrap();
+    ingest.write(0, bytes).unwrap();
+    ingest.finish().unwrap()
+}
+
+fn tree(store: &BlockStore, sealed: &Sealed) -> Tree {
+    store.tree(domain(), sealed.root, sealed.size_bytes)
+}
+
+fn all(tree: &Tree) -> Vec<u8> {
+    let mut bytes = vec![0xaa; usize::try_from(tree.size_bytes()).unwrap()];
+    tree.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// Bytes like a disk's: runs of zeros, of noise and of repeated blocks.
+fn fill(bytes: &mut [u8], seed: u64) {
+    let mut state = seed | 1;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let mut at = 0;
+    while at < bytes.len() {
+        let run = (usize::try_from(random() % 12).unwrap() + 1) * 4096;
+        let run = run.min(bytes.len() - at);
+        match random() % 4 {
+            0 => bytes[at..at + run].fill(0),
+            1 => bytes[at..at + run].fill((random() & 255) as u8),
+            _ => bytes[at..at + run].iter_mut().for_each(|byte| *byte = (random() >> 40) as u8),
+        }
+        at += run;
+    }
+}
+
+/// Sizes and places near the edges that matter.
+fn place(size: usize) -> impl Strategy<Value = usize> {
+    prop_oneof![
+        0..=size,
+        (0..=size / 4096).prop_map(|block| block * 4096),
+        (0..=size / REGION).prop_map(|region| region * REGION),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_content_reads_back_and_its_root_does_not_depend_on_how_it_was_written(
+        size in place(2 * REGION + 12_345),
+        seed: u64,
+        mut cuts in prop::collection::vec(place(2 * REGION), 0..6),
+        reads in prop::collection::vec((place(2 * REGION), 0usize..300_000), 8),
+    ) {
+        let (_dir, store) = store();
+        let mut bytes = vec![0; size];
+        fill(&mut bytes, seed);
+        let whole = ingest(&store, &bytes);
+        // In pieces, the zero ones left out.
+        cuts.iter_mut().for_each(|cut| *cut = (*cut).min(size));
+        cuts.extend([0, size]);
+        cuts.sort_unstable();
+        let mut parts = store.ingest(domain(), size as u64).unwrap();
+        for part in cuts.windows(2) {
+            for at in (part[0]..part[1]).step_by(10_000) {
+                let piece = &bytes[at..(at + 10_000).min(part[1])];
+                if piece.iter().any(|&byte| byte != 0) {
+                    parts.write(at as u64, piece).unwrap();
+                }
+            }
+        }
+        let parts = parts.finish().unwrap();
+        prop_assert_eq!(parts.root, whole.root);
+        prop_assert_eq!(parts.new_bytes, 0);
+        prop_assert_eq!(parts.zero_bytes, whole.zero_bytes);
+        let tree = tree(&store, &whole);
+        prop_assert!(all(&tree) == bytes);
+        for (at, length) in reads {
+            let at = at.min(size);
+            let length = length.min(size - at);
+            let mut out = vec![0xaa; length];
+            tree.read_at(at as u64, &mut out).unwrap();
+            prop_assert!(out == bytes[at..at + length]);
+        }
+        // Extents tile the content; holes are zero.
+        let mut at = 0;
+        let mut last = None;
+        for extent in tree.extents(0..size as u64) {
+            let (range, kind) = extent.unwrap();
+            prop_assert_eq!(range.start, at);
+            prop_assert!(range.end > at && last != Some(kind));
+            let part = &bytes[range.start as usize..range.end as usize];
+            prop_assert!(kind == ExtentKind::Data || part.iter().all(|&byte| byte == 0));
+            (at, last) = (range.end, Some(kind));
+        }
+        prop_assert_eq!(at, size as u64);
+    }
+
+    #[test]
+    fn an_edit_equals_an_ingest_of_the_result(
+        old_size in place(2 * REGION + 12_345),
+        new_size in place(2 * REGION + 12_345),
+        seed: u64,
+        writes in prop::collection::vec(
+            (place(2 * REGION), 0usize..100_000, prop_oneof![Just(0u64), any::<u64>()]), 0..12),
+    ) {
+        let (_dir, store) = store();
+        let mut bytes = vec![0; old_size];
+        fill(&mut bytes, seed);
+        let base = tree(&store, &ingest(&store, &bytes));
+        let old = bytes.clone();
+        bytes.resize(new_size, 0);
+        let mut dirty: Vec<Range<u64>> = Vec::new();
+        for (at, length, seed) in writes {
+            let at = at.min(new_size);
+            let part = at..(at + length).min(new_size);
+            if seed == 0 { bytes[part.clone()].fill(0) } else { fill(&mut bytes[part.clone()], seed) }
+            dirty.push(part.start as u64..part.end as u64);
+        }
+        let edited = store.edit(&base, new_size as u64, &dirty, &mut |range, out| {
+            assert!(dirty.iter().any(|dirty| dirty.start <= range.start && range.start < dirty.end));
+            out.copy_from_slice(&bytes[range.start as usize..range.end as usize]);
+            Ok(())
+        }).unwrap();
+        let whole = ingest(&store, &bytes);
+        prop_assert_eq!(edited.root, whole.root);
+        prop_assert_eq!(whole.new_bytes, 0);
+        let new = tree(&store, &edited);
+        prop_assert!(all(&new) == bytes);
+        // Everything that differs is reported, equal contents report nothing.
+        let changed: Vec<_> = store.changed(&base, &new).map(Result::unwrap).collect();
+        prop_assert!(changed.windows(2).all(|pair| pair[0].end < pair[1].start));
+        for at in 0..old_size.max(new_size).div_ceil(4096) {
+            let block = |bytes: &[u8]| {
+                let mut block = [0; 4096];
+                let from = (at * 4096).min(bytes.len());
+                let part = &bytes[from..(from + 4096).min(bytes.len())];
+                block[..part.len()].copy_from_slice(part);
+                block
+            };
+            let reported = changed.iter().any(|range| range.contains(&(at as u64 * 4096)));
+            prop_assert!(reported || block(&old) == block(&bytes));
+        }
+        prop_assert_eq!(changed.is_empty(), base.root() == new.root());
+        // Dirty everywhere is the same as an ingest.
+        let everything = store.edit(&base, new_size as u64, &[0..new_size as u64], &mut |range, out| {
+            out.copy_from_slice(&bytes[range.start as usize..range.end as usize]);
+            Ok(())
+        }).unwrap();
+        prop_assert_eq!(everything.root, whole.root);
+    }
+}
+
+#[test]
+fn an_empty_content_has_the_empty_root() {
+    let (_dir, store) = store();
+    for size in [0, 1, REGION_BYTES, 64 << 40] {
+        let sealed = store.ingest(domain(), size).unwrap().finish().unwrap();
+        assert_eq!((sealed.root, sealed.zero_bytes), (Root::EMPTY, size));
+    }
+}
