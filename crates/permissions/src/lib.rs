@@ -1,1 +1,57 @@
-//! (stub)
+//! The permissions service: who is who, and who may do what with which image.
+//!
+//! It keeps organizations, accounts, sessions (the digest of each bearer token,
+//! never the token), and for each image its owner and launch permissions.
+//!
+//! Invariants:
+//! * An account's id and name are unique for ever; so is a token.
+//! * Every answer comes from this one writer's present state, so a revoke binds
+//!   the next check.
+//! * Someone who may not know of an image gets the answer of one that never was.
+
+mod account;
+mod config;
+mod error;
+mod grpc;
+mod ops;
+mod session;
+mod sharing;
+mod store;
+
+use vmint_api::permissions::v1::{
+    permissions_internal_service_server::PermissionsInternalServiceServer,
+    permissions_service_server::PermissionsServiceServer,
+};
+use vmint_daemon::Daemon;
+use vmint_store::{Options, Store};
+
+pub use account::{Account, Name, Organization};
+pub use config::{Config, RunError};
+pub use error::{PermissionsError, Result};
+pub use grpc::{Grpc, Internal};
+pub use ops::{
+    Answer, First, FirstAccount, Made, NewAccount, NewSession, Page, Permissions, Shared,
+};
+pub use session::{Digest, Session, Token};
+pub use sharing::{Action, Change, Decision, MAX_GRANTS, Sharing};
+pub use store::Step;
+
+/// Serves the permissions of the deployment until `shutdown`, then drains.
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    let dir = config.service.data.clone();
+    let open = move || Store::open(&dir, Options::default());
+    let store = tokio::task::spawn_blocking(open).await??;
+    let permissions = Permissions::open(store.clone());
+    let poisoned = store.clone();
+    let served = Daemon::new("permissions", &config.service)?
+        .service(PermissionsServiceServer::new(Grpc::new(permissions.clone())))
+        .service(PermissionsInternalServiceServer::new(Internal::new(permissions)))
+        .poisoned(async move { poisoned.poisoned().await })
+        .run(shutdown)
+        .await;
+    store.close().await;
+    Ok(served?)
+}

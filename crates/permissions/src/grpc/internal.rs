@@ -1,0 +1,107 @@
+//! What only our own services may ask.
+
+use tonic::{Request, Status};
+use vmint_api::permissions::v1 as pb;
+use vmint_api::permissions::v1::permissions_internal_service_server::PermissionsInternalService;
+use vmint_rpc::to_status;
+
+use super::{Answer, convert};
+use crate::{Permissions, PermissionsError, Result};
+
+/// Serves a [`Permissions`] to the gateway.
+#[derive(Debug, Clone)]
+pub struct Internal {
+    permissions: Permissions,
+}
+
+impl Internal {
+    #[must_use]
+    pub fn new(permissions: Permissions) -> Self {
+        Self { permissions }
+    }
+}
+
+fn answer<T>(result: Result<T>) -> std::result::Result<tonic::Response<T>, Status> {
+    result.map(tonic::Response::new).map_err(|e: PermissionsError| to_status(&e))
+}
+
+#[tonic::async_trait]
+impl PermissionsInternalService for Internal {
+    async fn bootstrap(
+        &self,
+        request: Request<pb::BootstrapRequest>,
+    ) -> Answer<pb::BootstrapResponse> {
+        let first = convert::first(request.into_inner()).map_err(|e| to_status(&e))?;
+        let made = self.permissions.bootstrap(first).await;
+        answer(made.map(|made| pb::BootstrapResponse {
+            accounts: made.into_iter().map(Into::into).collect(),
+        }))
+    }
+
+    async fn authenticate(
+        &self,
+        request: Request<pb::AuthenticateRequest>,
+    ) -> Answer<pb::AuthenticateResponse> {
+        let found = self.permissions.authenticate(&request.get_ref().token);
+        answer(found.map(|(session, account)| pb::AuthenticateResponse {
+            session: Some(session.into()),
+            account: Some(account.into()),
+        }))
+    }
+
+    async fn ensure_image_owner(
+        &self,
+        request: Request<pb::EnsureImageOwnerRequest>,
+    ) -> Answer<pb::EnsureImageOwnerResponse> {
+        let request = request.into_inner();
+        let work = async {
+            let step = convert::step(request.saga)?;
+            let image = convert::image(&request.image_id)?;
+            let account = convert::account_id("account_id", &request.account_id)?;
+            self.permissions.ensure_image_owner(step, image, account).await
+        };
+        answer(work.await.map(|revision| pb::EnsureImageOwnerResponse { revision }))
+    }
+
+    async fn release_image_owner(
+        &self,
+        request: Request<pb::ReleaseImageOwnerRequest>,
+    ) -> Answer<pb::ReleaseImageOwnerResponse> {
+        let request = request.into_inner();
+        let work = async {
+            let step = convert::step(request.saga)?;
+            let image = convert::image(&request.image_id)?;
+            self.permissions.release_image_owner(step, image).await
+        };
+        answer(work.await.map(|revision| pb::ReleaseImageOwnerResponse { revision }))
+    }
+
+    async fn ensure_launch_permission(
+        &self,
+        request: Request<pb::EnsureLaunchPermissionRequest>,
+    ) -> Answer<pb::EnsureLaunchPermissionResponse> {
+        let request = request.into_inner();
+        let work = async {
+            let (step, image, owner, change) = convert::change(request)?;
+            self.permissions.ensure_launch_permission(step, image, owner, change).await
+        };
+        answer(work.await.map(|shared| pb::EnsureLaunchPermissionResponse {
+            public: shared.sharing.public,
+            account_ids: convert::texts(&shared.sharing.accounts),
+            revision: shared.revision,
+        }))
+    }
+
+    async fn batch_check(
+        &self,
+        request: Request<pb::BatchCheckRequest>,
+    ) -> Answer<pb::BatchCheckResponse> {
+        let request = request.into_inner();
+        let work = || {
+            let (account, action, images) = convert::questions(&request)?;
+            let found = self.permissions.check(account, action, &images)?;
+            Ok(convert::answers(request.image_ids, &found))
+        };
+        answer(work())
+    }
+}

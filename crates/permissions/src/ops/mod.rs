@@ -1,0 +1,59 @@
+//! What can be done, one file to a verb.
+
+mod authenticate;
+mod bootstrap;
+mod check;
+mod create_account;
+mod create_organization;
+mod create_session;
+mod get_account;
+mod list_accounts;
+mod list_sessions;
+mod own_image;
+mod revoke_session;
+mod share_image;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use vmint_store::Store;
+
+use crate::store::{Accounts, Sessions, Shares};
+
+pub use bootstrap::{First, FirstAccount, Made};
+pub use check::Answer;
+pub use create_account::NewAccount;
+pub use create_session::NewSession;
+pub use share_image::Shared;
+pub(crate) use share_image::may_manage;
+
+/// The service itself, free of any transport. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Permissions {
+    accounts: Accounts,
+    sessions: Sessions,
+    shares: Shares,
+}
+
+impl Permissions {
+    #[must_use]
+    pub fn open(store: Store) -> Self {
+        Self {
+            accounts: Accounts::new(store.clone()),
+            sessions: Sessions::new(store.clone()),
+            shares: Shares::new(store),
+        }
+    }
+}
+
+/// One page of a listing, and the key to go on after if more follow.
+#[derive(Debug)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next: Option<Vec<u8>>,
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
