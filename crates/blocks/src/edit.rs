@@ -165,6 +165,9 @@ impl Edit<'_, '_> {
         };
         for range in dirty {
             let range = range.start.max(at)..range.end.min(live.end);
+            if range.is_empty() {
+                continue;
+            }
             clean(at, range.start, out)?;
             (self.read)(range.clone(), &mut out[within(&range)]).map_err(BlocksError::Source)?;
             at = range.end;
