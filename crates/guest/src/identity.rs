@@ -31,10 +31,7 @@ pub(crate) fn boot() -> Result<(), Box<dyn Error>> {
     let state = State::open(root)?;
     if state.instance().as_deref() != Some(instance.as_str()) {
         // A copy of another machine's disk, or a fresh image: nothing secret stays.
-        match fs::remove_file(root.join(HOST_KEY)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        forget_host_keys(root)?;
         install_key(root, key.as_deref())?;
         state.set_instance(&instance)?;
     }
@@ -125,6 +122,19 @@ fn with_key(old: &str, key: Option<&str>) -> String {
         text.extend([MARK, "\n", key, "\n"]);
     }
     text
+}
+
+/// Removes the host keys of whatever machine the disk was before.
+fn forget_host_keys(root: &Path) -> io::Result<()> {
+    let path = root.join(HOST_KEY);
+    let Some(dir) = path.parent().filter(|d| d.is_dir()) else { return Ok(()) };
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with("_host_key") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes this instance's own host key if it has none; returns its fingerprint.
