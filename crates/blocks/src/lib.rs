@@ -16,6 +16,7 @@
 //! Files: `packs/*.pack`, `trash/*.pack`, `quarantine` and `lock` in the store's directory.
 
 mod cache;
+mod collect;
 mod cut;
 mod edit;
 mod error;
@@ -28,6 +29,7 @@ mod pack;
 mod pin;
 mod pool;
 mod quarantine;
+mod scrub;
 mod session;
 mod store;
 mod trash;
@@ -36,11 +38,13 @@ mod walk;
 mod work;
 mod writer;
 
+pub use collect::{CollectReport, Collection};
 pub use edit::Source;
 pub use error::{BlocksError, Result};
 pub use id::{BadRoot, ChunkId, Domain, Root};
 pub use ingest::Ingest;
 pub use pin::Pin;
+pub use scrub::{Damage, ScrubReport};
 pub use session::Sealed;
 pub use store::{BlockStore, Options, Stats};
 pub use tree::Tree;

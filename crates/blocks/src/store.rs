@@ -78,7 +78,6 @@ pub struct Stats {
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) dir: PathBuf,
     pub(crate) options: Options,
     pub(crate) index: Index,
     pub(crate) packs: RwLock<HashMap<u32, Arc<Pack>>>,
@@ -133,7 +132,6 @@ impl BlockStore {
         let next = packs.keys().copied().chain(trash.numbers()).max().map_or(1, |last| last + 1);
         let pack_bytes = options.pack_bytes.clamp(1 << 20, 1 << 30);
         Ok(Self(Arc::new(Inner {
-            dir: dir.to_owned(),
             index,
             packs: RwLock::new(packs),
             handles: Handles::default(),
@@ -229,11 +227,13 @@ impl Inner {
             let Some(loc) = self.index.get(id) else { break };
             let Some(pack) = self.packs.read().get(&loc.pack).cloned() else { continue };
             return match self.read_verified(&pack, loc, keys, kind, id) {
+                // Collected and deleted in the meantime: it has been moved.
+                Err(BlocksError::Io { .. }) if self.index.get(id) != Some(loc) => continue,
                 // Once more, lest a passing fault of memory or bus condemn it.
                 Err(BlocksError::Damaged { .. }) => {
                     self.read_verified(&pack, loc, keys, kind, id).inspect_err(|error| {
                         if matches!(error, BlocksError::Damaged { .. }) {
-                            self.condemn(id, loc);
+                            self.condemn(Prefix::from(id), loc);
                         }
                     })
                 }
@@ -296,13 +296,16 @@ impl Inner {
         self.handles.get(pack)?.read_exact_at(bytes, u64::from(loc.offset))
     }
 
-    /// Puts a damaged chunk in quarantine: no longer known, so that a new copy heals it.
-    pub(crate) fn condemn(&self, id: &ChunkId, loc: Loc) {
-        let prefix = Prefix::from(id);
-        if self.index.remove(prefix, loc, u32::MAX) {
-            tracing::error!(chunk = %id, pack = loc.pack, offset = loc.offset, "damaged chunk");
+    /// Puts a damaged chunk in quarantine: no longer known, so that a new copy heals it. False if
+    /// it is no longer there.
+    pub(crate) fn condemn(&self, prefix: Prefix, loc: Loc) -> bool {
+        let there = self.index.remove(prefix, loc, u32::MAX);
+        if there {
+            let Loc { pack, offset, .. } = loc;
+            tracing::error!(pack, offset, "a damaged chunk goes to quarantine");
             self.quarantine.add(prefix, loc);
         }
+        there
     }
 
     /// A chunk or node through the cache.
@@ -332,6 +335,14 @@ impl Inner {
                 self.quarantine.heal(&prefix);
             },
         )
+    }
+
+    /// Packs in ascending order from `number` on.
+    pub(crate) fn packs_from(&self, number: u32) -> Vec<Arc<Pack>> {
+        let mut packs: Vec<_> =
+            self.packs.read().values().filter(|pack| pack.number >= number).cloned().collect();
+        packs.sort_unstable_by_key(|pack| pack.number);
+        packs
     }
 
     pub(crate) fn add_pack(&self, pack: Arc<Pack>) {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -94,7 +94,10 @@ impl Trash {
             }
             deleted = (deleted.0 + 1, deleted.1 + bytes);
             state.packs.remove(&number);
-            state.chunks.retain(|_, loc| loc.pack != number);
+        }
+        if deleted.0 > 0 {
+            let State { packs, chunks } = &mut *state;
+            chunks.retain(|_, loc| packs.contains_key(&loc.pack));
         }
         Ok(deleted)
     }
@@ -113,10 +116,6 @@ impl Trash {
     pub(crate) fn size(&self) -> (u64, u64) {
         let state = self.state.lock();
         (state.packs.len() as u64, state.packs.values().map(|(_, _, bytes)| bytes).sum())
-    }
-
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
     }
 }
 
