@@ -1,1 +1,42 @@
-fn main() {}
+//! The project's own tools: `cargo xtask <tool>`.
+
+mod bench;
+mod ci;
+mod layers;
+mod stories;
+
+use std::{env, error::Error, path::Path, process::ExitCode};
+
+/// Any failure, with a text that says what to do.
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "cargo xtask <tool>
+  ci              install what the tests need and run all of them
+  layers          check that crates import only what lies below them
+  stories         list the promises that no story in tests/ proves
+  bench <name>    measure: store, launch; each beside a limit or a peer";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["ci"] => ci::run(),
+        ["layers"] => layers::run(),
+        ["stories"] => stories::run(),
+        ["bench", name] => bench::run(name),
+        _ => Err(USAGE.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The project's top folder.
+fn root() -> &'static Path {
+    // xtask lies right below it.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}

@@ -1,0 +1,5 @@
+//! (stub)
+use crate::Result;
+pub(crate) fn run() -> Result {
+    Err("not written".into())
+}
