@@ -93,6 +93,10 @@ pub struct MachineUuid(String);
 
 impl MachineUuid {
     /// Draws a fresh uuid.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel gives no random bytes.
     #[must_use]
     pub fn random() -> Self {
         let mut b = [0u8; 16];

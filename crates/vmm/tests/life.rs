@@ -1,5 +1,7 @@
 //! A real QEMU's life, without a guest system: launch, states, adoption, end.
 
+#![allow(clippy::duration_suboptimal_units)]
+
 mod host;
 
 use std::time::Duration;
@@ -112,4 +114,70 @@ async fn only_declared_ports_are_forwarded() {
     machine.quit().await.expect("quit");
     let end = tokio::time::timeout(Duration::from_secs(60), stream.read(&mut [0; 1])).await;
     assert!(matches!(end, Ok(Ok(0) | Err(_))), "{end:?}");
+}
+
+/// Not a test: the launcher that [`a_machine_outlives_its_killed_launcher`] kills.
+#[tokio::test]
+#[ignore = "run as a process of its own by another test"]
+async fn launch_and_linger() {
+    let Ok(dir) = std::env::var("VMINT_TEST_DIR") else { return };
+    let spec = std::env::var("VMINT_TEST_SPEC").expect("a description");
+    let spec: MachineSpec = serde_json::from_str(&spec).expect("JSON");
+    let machine = Machine::launch(dir.as_ref(), &spec, shim()).await.expect("launched");
+    println!("pid={}.", machine.pid());
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_machine_outlives_its_killed_launcher() {
+    let Some((_disk, spec)) = prepared().await else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut launcher = tokio::process::Command::new(std::env::current_exe().expect("ourselves"))
+        .args(["--exact", "launch_and_linger", "--ignored", "--nocapture"])
+        .env("VMINT_TEST_DIR", dir.path())
+        .env("VMINT_TEST_SPEC", serde_json::to_string(&spec).expect("JSON"))
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a launcher");
+    let mut said = String::new();
+    let mut out = launcher.stdout.take().expect("piped");
+    while !said.contains("pid=") || !said.ends_with(".\n") {
+        let mut part = [0; 256];
+        let size = out.read(&mut part).await.expect("read");
+        assert!(size > 0, "the launcher ended: {said}");
+        said += std::str::from_utf8(&part[..size]).expect("text");
+    }
+    let pid = said.split("pid=").nth(1).expect("pid").trim().trim_end_matches('.');
+
+    launcher.kill().await.expect("killed");
+    let machine = Machine::adopt(dir.path()).await.expect("looked").expect("found");
+    assert_eq!(machine.pid().to_string(), pid);
+    assert_eq!(machine.status().await.expect("status"), Status::Running);
+    let mut stream = machine.console_stream(true).await.expect("console");
+    stream.write_all(b"x").await.expect("typed");
+    machine.forward(22).await.expect("the way in");
+    assert_eq!(machine.quit().await.expect("quit").code, Some(0));
+}
+
+#[tokio::test]
+async fn a_machine_dies_with_its_shim() {
+    let Some((dir, _disk, machine)) = launched().await else { return };
+    let record = std::fs::read_to_string(dir.path().join("machine.json")).expect("record");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    let shim = record["shim"]["pid"].as_i64().expect("pid").to_string();
+    let status = tokio::process::Command::new("kill").args(["-9", &shim]).status().await;
+    assert!(status.expect("kill").success());
+    let gone = machine.wait(LONG, |_| false).await.expect("gone");
+    assert!(matches!(gone, Status::Gone(_)), "{gone:?}");
+    assert!(Machine::adopt(dir.path()).await.expect("looked").is_none());
+    let qemu = format!("/proc/{}/cmdline", machine.pid());
+    // Killed in the same moment, but perhaps not yet reaped.
+    for _ in 0..200 {
+        if std::fs::read(&qemu).unwrap_or_default().is_empty() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("QEMU outlived its shim");
 }

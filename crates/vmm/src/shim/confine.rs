@@ -156,15 +156,19 @@ pub(super) fn drop_bounding_set() {
     }
 }
 
-/// Empties all capability sets and forbids gaining any.
-pub(super) fn drop_capabilities() -> io::Result<()> {
+/// Signalling processes of other users.
+pub(super) const KILL: u32 = 1 << 5;
+
+/// Empties all capability sets, but for what of `keep` there was, and forbids gaining any.
+pub(super) fn drop_capabilities(keep: u32) -> io::Result<()> {
     prctl(libc::PR_CAP_AMBIENT, 4 /* PR_CAP_AMBIENT_CLEAR_ALL */);
     // Version 3 of the call, and the calling process.
     let header = [0x2008_0522_u32, 0];
-    let none = [0u32; 6];
+    // Effective, permitted, inheritable; then the same for capabilities from 32 on.
+    let sets = [keep, keep, 0, 0, 0, 0];
     // SAFETY: this version reads a header of two 32-bit numbers and two triples, as given.
     #[allow(unsafe_code)]
-    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }

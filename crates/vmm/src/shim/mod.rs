@@ -88,8 +88,11 @@ fn run(dir: &Path) -> Step<()> {
     let sockets = Sockets::bind(dir)?;
     let (mut confinement, metadata) = namespace::enter()?;
     let qemu = spawn::qemu(dir, &spec, &sockets, &mut confinement)?;
-    // Root without powers is still root to files, but to nothing else.
-    step("dropping capabilities", confine::drop_capabilities())?;
+    // Root without powers is still root to files, but to nothing else. When we die the
+    // kernel ends QEMU in our name, which takes the right to signal another user.
+    let keep =
+        if confinement.uid == rustix::process::geteuid().as_raw() { 0 } else { confine::KILL };
+    step("dropping capabilities", confine::drop_capabilities(keep))?;
 
     let record = Record {
         shim: step("finding ourselves", Process::this())?,

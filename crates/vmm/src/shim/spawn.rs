@@ -193,7 +193,7 @@ fn strip(plan: &Plan, tell: &mut File) -> Step<()> {
     if let Some(uid) = plan.uid {
         step("becoming an unprivileged user", confine::become_user(uid))?;
     }
-    step("dropping capabilities", confine::drop_capabilities())?;
+    step("dropping capabilities", confine::drop_capabilities(0))?;
     confine::die_with_parent();
     // SAFETY: restores the built-in dispositions the program expects.
     #[allow(unsafe_code)]
