@@ -108,9 +108,5 @@ pub(crate) fn start(
     queue: Receiver<Chore>,
 ) -> Result<std::thread::JoinHandle<()>, StoreError> {
     let weak = Arc::downgrade(inner);
-    let dir = disk.dir.clone();
-    std::thread::Builder::new()
-        .name("store-keeper".into())
-        .spawn(move || work(&weak, &disk, &journal, &queue))
-        .map_err(|e| StoreError::io("starting a thread for", &dir, &e))
+    crate::store::spawn("store-keeper", move || work(&weak, &disk, &journal, &queue))
 }

@@ -43,6 +43,7 @@ mod ledger;
 mod open;
 mod options;
 mod outbox;
+mod recent;
 mod scrub;
 mod space;
 mod store;

@@ -41,6 +41,7 @@ impl Store {
     }
 
     fn scrub_view(&self, report: &mut Report) -> Result<(), StoreError> {
+        self.inner().recent.settle();
         let view = self.inner().view();
         let before = view.mark()?;
         let mut digest = Digest::default();

@@ -18,7 +18,9 @@ use crate::{
     journal::{Journal, MemoryJournal},
     keeper::Chore,
     layer::{Row, sealed::Raw},
-    open, space,
+    open,
+    recent::Recent,
+    space,
     table::SCAN_LIMIT,
     view::{Mark, MemoryView, View},
     writer::{Call, Message, Writer},
@@ -43,14 +45,15 @@ struct Handle {
 #[derive(Debug)]
 pub(crate) struct Inner {
     journal: Arc<dyn Journal>,
-    view: Box<dyn View>,
+    pub(crate) recent: Recent,
     pub(crate) disk: Option<Disk>,
     pub(crate) events_kept: u64,
     sequence: watch::Sender<u64>,
     poison: watch::Sender<Option<String>>,
     free: AtomicU64,
     chores: Option<Sender<Chore>>,
-    pub(crate) keeper: Mutex<Option<JoinHandle<()>>>,
+    /// To be waited for when the store closes.
+    pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// The directory of a store, held against other processes.
@@ -116,17 +119,17 @@ impl Store {
         let (chores, todo) = opened.chores;
         let inner = Arc::new(Inner {
             journal: Arc::clone(&opened.journal) as Arc<dyn Journal>,
-            view: Box::new(opened.view),
+            recent: Recent::new(Box::new(opened.view)),
             events_kept: opened.disk.options.events_kept.max(1),
             disk: Some(opened.disk.clone()),
             sequence: watch::Sender::new(opened.mark.seq),
             poison: watch::Sender::new(None),
             free: AtomicU64::new(0),
             chores: Some(chores),
-            keeper: Mutex::new(None),
+            threads: Mutex::default(),
         });
         let keeper = crate::keeper::start(&inner, opened.disk, opened.journal, todo)?;
-        *inner.keeper.lock() = Some(keeper);
+        inner.threads.lock().push(keeper);
         Self::start(inner, opened.mark, opened.at_ms)
     }
 
@@ -139,14 +142,14 @@ impl Store {
     pub fn in_memory() -> Self {
         let inner = Inner {
             journal: Arc::new(MemoryJournal::default()),
-            view: Box::new(MemoryView::default()),
+            recent: Recent::new(Box::<MemoryView>::default()),
             disk: None,
             events_kept: Options::default().events_kept,
             sequence: watch::Sender::new(0),
             poison: watch::Sender::new(None),
             free: AtomicU64::new(0),
             chores: None,
-            keeper: Mutex::new(None),
+            threads: Mutex::default(),
         };
         Self::start(Arc::new(inner), Mark::default(), 0).expect("a test may have a thread")
     }
@@ -154,11 +157,10 @@ impl Store {
     fn start(inner: Arc<Inner>, mark: Mark, at_ms: u64) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let writer = Writer::new(Arc::clone(&inner), mark, at_ms);
-        let thread = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || writer.work(jobs))
-            .map_err(|e| StoreError::io("starting a thread for", Path::new("a store"), &e))?;
-        let writer = Mutex::new(Some(thread));
+        let viewed = Arc::clone(&inner);
+        let applier = spawn("store-view", move || viewed.recent.apply())?;
+        inner.threads.lock().push(applier);
+        let writer = Mutex::new(Some(spawn("store-writer", move || writer.work(jobs))?));
         Ok(Self { handle: Arc::new(Handle { inner, queue, writer }) })
     }
 
@@ -228,9 +230,17 @@ impl Store {
     }
 }
 
+pub(crate) fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, StoreError> {
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.map_err(|e| StoreError::io("starting the thread", Path::new(name), &e))
+}
+
 impl Inner {
     pub(crate) fn view(&self) -> &dyn View {
-        self.view.as_ref()
+        self.recent.view()
     }
 
     pub(crate) fn journal(&self) -> &dyn Journal {
@@ -265,10 +275,11 @@ impl Inner {
         if let Some(chores) = &self.chores {
             let _ = chores.send(Chore::Stop);
         }
-        if let Some(keeper) = self.keeper.lock().take() {
-            let _ = keeper.join();
+        self.recent.close();
+        for thread in self.threads.lock().drain(..) {
+            let _ = thread.join();
         }
-        if let Err(error) = self.view.flush() {
+        if let Err(error) = self.view().flush() {
             tracing::warn!(%error, "the view could not be flushed; it is caught up at the next start");
         }
     }
@@ -289,7 +300,7 @@ impl Drop for Handle {
 
 impl Raw for Store {
     fn raw_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner().view.get(key)
+        self.inner().recent.raw_get(key)
     }
 
     fn raw_range(
@@ -298,7 +309,7 @@ impl Raw for Store {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
-        self.inner().view.range(prefix, after, limit)
+        self.inner().recent.raw_range(prefix, after, limit)
     }
 }
 

@@ -7,8 +7,9 @@ use std::{
 use crate::{
     Event, StoreError, envelope,
     layer::{self, Row, Writes, sealed::Raw},
-    outbox, space,
-    view::View,
+    outbox,
+    recent::Recent,
+    space,
 };
 
 /// Records put or removed in one transaction.
@@ -48,14 +49,14 @@ pub(crate) struct Changes {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Below<'a> {
     pub(crate) pending: &'a Writes,
-    pub(crate) view: &'a dyn View,
+    pub(crate) recent: &'a Recent,
 }
 
 impl Raw for Below<'_> {
     fn raw_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.pending.get(key) {
             Some(value) => Ok(value.clone()),
-            None => self.view.get(key),
+            None => self.recent.raw_get(key),
         }
     }
 
@@ -65,7 +66,7 @@ impl Raw for Below<'_> {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
-        layer::range(self.pending, prefix, after, limit, |p, a, l| self.view.range(p, a, l))
+        layer::range(self.pending, prefix, after, limit, |p, a, l| self.recent.raw_range(p, a, l))
     }
 }
 
@@ -113,7 +114,7 @@ impl<'a> Tx<'a> {
         if let Some(head) = self.changes.heads.get(topic).or_else(|| self.heads.get(topic)) {
             return Ok(*head);
         }
-        let last = self.below.view.last(&space::event(topic, None))?;
+        let last = self.below.recent.last(&space::event(topic, None))?;
         Ok(last.and_then(|row| outbox::number(topic, &row.0)).unwrap_or(0))
     }
 

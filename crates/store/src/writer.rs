@@ -12,10 +12,10 @@ use crate::{
     StoreError, Tx, TxError,
     digest::Digest,
     journal::{AppendError, Record},
-    layer::Writes,
+    layer::{Writes, sealed::Raw},
     store::Inner,
     tx::{Below, Changes, clock},
-    view::{Mark, View},
+    view::Mark,
 };
 
 /// Transactions made durable together, at most.
@@ -130,7 +130,7 @@ impl Writer {
 
     fn run(&mut self, job: &mut dyn Job, group: &mut Group) {
         self.at_ms = self.at_ms.max(clock());
-        let below = Below { pending: &group.writes, view: self.inner.view() };
+        let below = Below { pending: &group.writes, recent: &self.inner.recent };
         let heads = if group.heads.is_empty() { &self.heads } else { &group.heads };
         let mut tx = Tx::new(below, &mut self.tables, heads, self.at_ms, self.inner.events_kept);
         if job.run(&mut tx) {
@@ -151,7 +151,7 @@ impl Writer {
     fn commit(&mut self, group: Group) -> Result<(), StoreError> {
         let inner = &self.inner;
         let mut digest = self.mark.digest;
-        step(inner.view(), &group.writes, &mut digest)?;
+        step(&inner.recent, &group.writes, &mut digest)?;
         let last = self.mark.seq + group.count;
         let record = Record {
             first: self.mark.seq + 1,
@@ -169,20 +169,20 @@ impl Writer {
         if !group.heads.is_empty() {
             self.heads = group.heads;
         }
-        inner.view().apply(&record.writes, self.mark).map_err(|error| inner.poison(&error))?;
+        inner.recent.publish(record.writes, self.mark).map_err(|error| inner.poison(&error))?;
         inner.committed(last);
         Ok(())
     }
 }
 
-/// The digest once `writes` are on `view`.
+/// The digest once `writes` are on `rows`.
 pub(crate) fn step(
-    view: &dyn View,
+    rows: &impl Raw,
     writes: &Writes,
     digest: &mut Digest,
 ) -> Result<(), StoreError> {
     for (key, value) in writes {
-        if let Some(old) = view.get(key)? {
+        if let Some(old) = rows.raw_get(key)? {
             digest.remove(key, &old);
         }
         if let Some(value) = value {

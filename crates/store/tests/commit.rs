@@ -1,4 +1,5 @@
 //! What a commit promises, on both kinds of store.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod kit;
 

@@ -1,4 +1,5 @@
 //! A full disk: commits are refused, reads go on, and it opens while full.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod kit;
 

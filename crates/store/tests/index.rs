@@ -1,4 +1,5 @@
 //! Unique indexes.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod kit;
 

@@ -1,4 +1,5 @@
 //! kill -9 of a writer under load, a hundred times over.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod kit;
 

@@ -1,4 +1,5 @@
 //! A repeated request is carried out once.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod kit;
 

@@ -1,4 +1,5 @@
 //! Both kinds of store against a map, with the one on disk opened anew between.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod kit;
 

@@ -1,4 +1,5 @@
 //! Events are pulled by cursor, in order, without gaps.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod kit;
 

@@ -1,5 +1,6 @@
 //! Ten simulated power cuts: what the disk holds at some instant, without what
 //! the system still had in memory, is mounted elsewhere and opened.
+#![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod kit;
 

@@ -3,7 +3,7 @@ use std::{fs, io, panic, path::Path};
 use super::{Mark, View};
 use crate::{
     StoreError, envelope,
-    layer::{Row, Writes, lower},
+    layer::{Row, Writes, lower, sealed::Raw},
     space::MARK,
 };
 
@@ -103,5 +103,20 @@ impl View for SledView {
 
     fn flush(&self) -> Result<(), StoreError> {
         self.db.flush().map(|_| ()).map_err(failed)
+    }
+}
+
+impl Raw for SledView {
+    fn raw_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.get(key)
+    }
+
+    fn raw_range(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.range(prefix, after, limit)
     }
 }
