@@ -109,7 +109,8 @@ impl Collection<'_> {
             self.mark(domain, root)?;
         }
         self.nodes = HashSet::new();
-        self.retire()?;
+        let retired = self.retire();
+        // Also after a failure: what is due in the trash may be the space that was missing.
         let grace = grace.unwrap_or(self.store.options.trash_grace);
         let (packs, bytes) =
             self.store.trash.empty(grace).map_err(BlocksError::io("emptying the trash"))?;
@@ -118,7 +119,7 @@ impl Collection<'_> {
         let trash: HashSet<u32> = self.store.trash.numbers().into_iter().collect();
         self.store.quarantine.retain(|pack| packs.contains_key(&pack) || trash.contains(&pack));
         drop(packs);
-        Ok(self.report)
+        retired.map(|()| self.report)
     }
 
     fn mark(&mut self, domain: Domain, root: Root) -> Result<()> {

@@ -252,3 +252,12 @@ impl Session {
         })
     }
 }
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What is under way still writes: the store may be closed only after it.
+        while self.under_way > 0 && self.results.1.recv().is_ok() {
+            self.under_way -= 1;
+        }
+    }
+}

@@ -1,8 +1,11 @@
 //! Contents against a plain vector: ingest, read, extents, edit and changed.
 
+mod sample;
+
 use std::ops::Range;
 
 use proptest::prelude::*;
+use sample::{content, fill};
 use vmint_blocks::{BlockStore, Domain, ExtentKind, Options, REGION_BYTES, Root, Sealed, Tree};
 
 const REGION: usize = REGION_BYTES as usize;
@@ -34,28 +37,6 @@ fn all(tree: &Tree) -> Vec<u8> {
     bytes
 }
 
-/// Bytes like a disk's: runs of zeros, of noise and of repeated blocks.
-fn fill(bytes: &mut [u8], seed: u64) {
-    let mut state = seed | 1;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    let mut at = 0;
-    while at < bytes.len() {
-        let run = (usize::try_from(random() % 12).unwrap() + 1) * 4096;
-        let run = run.min(bytes.len() - at);
-        match random() % 4 {
-            0 => bytes[at..at + run].fill(0),
-            1 => bytes[at..at + run].fill((random() & 255) as u8),
-            _ => bytes[at..at + run].iter_mut().for_each(|byte| *byte = (random() >> 40) as u8),
-        }
-        at += run;
-    }
-}
-
 /// Sizes and places near the edges that matter.
 fn place(size: usize) -> impl Strategy<Value = usize> {
     prop_oneof![
@@ -76,8 +57,7 @@ proptest! {
         reads in prop::collection::vec((place(2 * REGION), 0usize..300_000), 8),
     ) {
         let (_dir, store) = store();
-        let mut bytes = vec![0; size];
-        fill(&mut bytes, seed);
+        let bytes = content(size, seed);
         let whole = ingest(&store, &bytes);
         // In pieces, the zero ones left out.
         cuts.iter_mut().for_each(|cut| *cut = (*cut).min(size));

@@ -1,0 +1,209 @@
+//! Collection against a model: what is reachable stays readable, what is not goes.
+
+mod sample;
+
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use sample::{Random, content, fill};
+use vmint_blocks::{BlockStore, BlocksError, Domain, Options, Root, Sealed};
+
+const NOW: Option<Duration> = Some(Duration::ZERO);
+
+fn domain() -> Domain {
+    Domain::derive(b"secret", "tests")
+}
+
+fn open(dir: &std::path::Path) -> BlockStore {
+    let options =
+        Options { pack_bytes: 1 << 20, cache_bytes: 1 << 20, threads: 2, ..Options::default() };
+    BlockStore::open(dir, options).unwrap()
+}
+
+fn ingest(store: &BlockStore, bytes: &[u8]) -> Sealed {
+    let mut ingest = store.ingest(domain(), bytes.len() as u64).unwrap();
+    ingest.write(0, bytes).unwrap();
+    ingest.finish().unwrap()
+}
+
+fn check(store: &BlockStore, root: Root, bytes: &[u8]) {
+    let mut out = vec![0xaa; bytes.len()];
+    store.tree(domain(), root, bytes.len() as u64).read_at(0, &mut out).unwrap();
+    assert!(out == bytes, "{root} reads back as something else");
+}
+
+fn listed(live: &[(Root, Vec<u8>)]) -> impl Iterator<Item = (Domain, Root, u64)> + '_ {
+    live.iter().map(|(root, bytes)| (domain(), *root, bytes.len() as u64))
+}
+
+/// Changes a few places of `bytes` through an edit of `root`.
+fn edit(store: &BlockStore, root: Root, bytes: &mut [u8], random: &mut Random) -> Sealed {
+    let base = store.tree(domain(), root, bytes.len() as u64);
+    let mut dirty = Vec::new();
+    for _ in 0..=random.below(3) {
+        let at = random.below(bytes.len());
+        let part = at..(at + random.below(60_000)).min(bytes.len());
+        fill(&mut bytes[part.clone()], random.next());
+        dirty.push(part.start as u64..part.end as u64);
+    }
+    let read = &mut |range: std::ops::Range<u64>, out: &mut [u8]| {
+        out.copy_from_slice(&bytes[range.start as usize..range.end as usize]);
+        Ok(())
+    };
+    store.edit(&base, base.size_bytes(), &dirty, read).unwrap()
+}
+
+#[test]
+fn random_interleavings_lose_nothing_live_and_keep_nothing_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let mut random = Random::new(42);
+    let mut live: Vec<(Root, Vec<u8>)> = Vec::new();
+    for _ in 0..2_000 {
+        match random.below(100) {
+            0..30 => {
+                // Few seeds, so that contents and parts of them come again.
+                let bytes = content(random.below(600_000) + 1, random.next() % 64);
+                live.push((ingest(&store, &bytes).root, bytes));
+            }
+            30..55 if !live.is_empty() => {
+                let (root, mut bytes) = live[random.below(live.len())].clone();
+                live.push((edit(&store, root, &mut bytes, &mut random).root, bytes));
+            }
+            55..80 if live.len() > 12 => drop(live.swap_remove(random.below(live.len()))),
+            80..85 => {
+                let mut lost = store.ingest(domain(), 1 << 20).unwrap();
+                lost.write(0, &content(300_000, random.next())).unwrap();
+            }
+            85..93 => drop(store.collect(listed(&live), NOW).unwrap()),
+            93..95 => {
+                // A session, a result not yet recorded and an open tree live through a collection.
+                let bytes = content(400_000, random.next());
+                let mut under_way = store.ingest(domain(), bytes.len() as u64).unwrap();
+                under_way.write(0, &bytes[..200_000]).unwrap();
+                let unrecorded = ingest(&store, &content(200_000, random.next()));
+                let tree = store.tree(domain(), unrecorded.root, unrecorded.size_bytes);
+                drop(unrecorded.pin);
+                store.collect(listed(&live), NOW).unwrap();
+                tree.read_at(0, &mut vec![0; 200_000]).unwrap();
+                under_way.write(200_000, &bytes[200_000..]).unwrap();
+                live.push((under_way.finish().unwrap().root, bytes));
+            }
+            95..97 => {
+                drop(store);
+                store = open(dir.path());
+            }
+            97.. => assert!(store.scrub(2 << 20).unwrap().damaged.is_empty()),
+            _ => {}
+        }
+        if let Some((root, bytes)) = live.get(random.below(live.len().max(1))) {
+            check(&store, *root, bytes);
+        }
+    }
+    live.iter().for_each(|(root, bytes)| check(&store, *root, bytes));
+    assert_eq!(store.stats().trash_reads, 0);
+
+    // All garbage of before is gone; of what becomes garbage now 95 % goes.
+    store.collect(listed(&live), NOW).unwrap();
+    let before = store.stats();
+    live.truncate(live.len() / 2);
+    let report = store.collect(listed(&live), NOW).unwrap();
+    let after = store.stats();
+    assert!(report.dead_bytes > 0, "{report:?}");
+    let alive = after.stored_bytes + after.chunks * 44;
+    let dead_left = after.pack_bytes.saturating_sub(alive);
+    let dead = before.pack_bytes - alive;
+    assert!(dead_left * 20 <= dead, "{dead_left} of {dead} left; {report:?} {after:?}");
+    assert_eq!((after.trash_packs, report.lost_chunks), (0, 0));
+    live.iter().for_each(|(root, bytes)| check(&store, *root, bytes));
+    drop(store);
+    let store = open(dir.path());
+    live.iter().for_each(|(root, bytes)| check(&store, *root, bytes));
+
+    store.collect([], NOW).unwrap();
+    assert_eq!((store.stats().chunks, store.stats().packs), (0, 0));
+}
+
+#[test]
+fn collecting_beside_writers_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let live = Mutex::new(Vec::<(Root, Vec<u8>)>::new());
+    let stop = AtomicBool::new(false);
+    let written = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for seed in 0..2 {
+            let (store, live, stop, written) = (&store, &live, &stop, &written);
+            scope.spawn(move || {
+                let mut random = Random::new(seed + 7);
+                while !stop.load(Ordering::Relaxed) {
+                    let base = {
+                        let mut live = live.lock().unwrap();
+                        if live.len() > 8 {
+                            let gone = random.below(live.len());
+                            live.swap_remove(gone);
+                        }
+                        // Opened while its root is listed.
+                        let pick = random.below(live.len() + 1);
+                        live.get(pick).map(|(root, bytes)| {
+                            let size = bytes.len() as u64;
+                            (store.tree(domain(), *root, size), bytes.clone())
+                        })
+                    };
+                    let (sealed, bytes) = match base {
+                        Some((tree, mut bytes)) => {
+                            (edit(store, tree.root(), &mut bytes, &mut random), bytes)
+                        }
+                        None => {
+                            let bytes = content(500_000, random.next() % 16);
+                            (ingest(store, &bytes), bytes)
+                        }
+                    };
+                    check(store, sealed.root, &bytes);
+                    live.lock().unwrap().push((sealed.root, bytes));
+                    written.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        let mut collections = 0;
+        while collections < 60 || written.load(Ordering::Relaxed) < 200 {
+            collections += 1;
+            let collection = store.begin_collect();
+            let roots: Vec<_> = listed(&live.lock().unwrap()).collect();
+            collection.sweep(roots, NOW).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(store.stats().trash_reads, 0);
+    for (root, bytes) in &*live.lock().unwrap() {
+        check(&store, *root, bytes);
+    }
+}
+
+#[test]
+fn a_root_that_was_not_listed_is_served_from_the_trash_and_brought_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let bytes = content(500_000, 3);
+    let root = ingest(&store, &bytes).root;
+    let report = store.collect([], None).unwrap();
+    assert!(report.retired_packs > 0 && report.deleted_packs == 0, "{report:?}");
+    check(&store, root, &bytes);
+    assert!(store.stats().trash_reads > 0);
+    drop(store);
+    let options = Options { cache_bytes: 0, ..Options::default() };
+    let store = BlockStore::open(dir.path(), options).unwrap();
+    let report = store.collect([(domain(), root, 500_000)], NOW).unwrap();
+    assert!(report.rescued_chunks > 0 && report.deleted_packs > 0, "{report:?}");
+    check(&store, root, &bytes);
+    assert_eq!((store.stats().trash_reads > 0, store.stats().trash_packs), (true, 0));
+    store.collect([], NOW).unwrap();
+    let mut out = [0; 4096];
+    let gone = store.tree(domain(), root, 500_000).read_at(0, &mut out);
+    assert!(matches!(gone, Err(BlocksError::Missing { .. })), "{gone:?}");
+}

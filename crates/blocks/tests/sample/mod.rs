@@ -1,0 +1,43 @@
+//! Bytes like a disk's, from a seed.
+
+/// Runs of zeros, of one byte and of noise, 4 KiB to 48 KiB each.
+pub(crate) fn fill(bytes: &mut [u8], seed: u64) {
+    let mut random = Random::new(seed);
+    let mut at = 0;
+    while at < bytes.len() {
+        let run = (random.below(12) + 1) * 4096;
+        let part = at..(at + run).min(bytes.len());
+        match random.below(4) {
+            0 => bytes[part.clone()].fill(0),
+            1 => bytes[part.clone()].fill(u8::try_from(random.below(256)).unwrap()),
+            _ => bytes[part.clone()].fill_with(|| (random.next() >> 40) as u8),
+        }
+        at = part.end;
+    }
+}
+
+pub(crate) fn content(size: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    fill(&mut bytes, seed);
+    bytes
+}
+
+/// Xorshift: the same numbers for the same seed.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
+        usize::try_from((self.next() >> 20) % limit as u64).unwrap()
+    }
+}
