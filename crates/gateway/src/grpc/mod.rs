@@ -1,0 +1,117 @@
+//! The gateway's own service over gRPC: read the request, call one verb, write
+//! the answer.
+
+use tonic::{Request, Response, Status};
+use vmint_api::gateway::v1 as pb;
+use vmint_api::gateway::v1::gateway_service_server::GatewayService;
+use vmint_rpc::Caller;
+
+use crate::ops::{Gateway, Watch};
+
+/// Serves a [`Gateway`].
+#[derive(Debug, Clone)]
+pub(crate) struct Grpc {
+    pub(crate) gateway: Gateway,
+}
+
+macro_rules! forward {
+    ($self:ident, $request:ident, $verb:ident) => {{
+        let caller = Caller::of_account(&$request)?.clone();
+        let answer = $self.gateway.$verb(&caller, $request.into_inner()).await?;
+        Ok(Response::new(answer))
+    }};
+}
+
+#[tonic::async_trait]
+impl GatewayService for Grpc {
+    async fn register_image(
+        &self,
+        request: Request<pb::RegisterImageRequest>,
+    ) -> Result<Response<pb::RegisterImageResponse>, Status> {
+        forward!(self, request, register_image)
+    }
+
+    async fn get_image(
+        &self,
+        request: Request<pb::GetImageRequest>,
+    ) -> Result<Response<pb::GetImageResponse>, Status> {
+        let caller = Caller::of_account(&request)?.clone();
+        let image = self.gateway.get_image(&caller, &request.get_ref().image_id).await?;
+        Ok(Response::new(pb::GetImageResponse { image: Some(image) }))
+    }
+
+    async fn list_images(
+        &self,
+        request: Request<pb::ListImagesRequest>,
+    ) -> Result<Response<pb::ListImagesResponse>, Status> {
+        forward!(self, request, list_images)
+    }
+
+    type WatchImageStream = Watch;
+
+    async fn watch_image(
+        &self,
+        request: Request<pb::WatchImageRequest>,
+    ) -> Result<Response<Watch>, Status> {
+        let caller = Caller::of_account(&request)?.clone();
+        let stream = self.gateway.watch_image(&caller, &request.get_ref().image_id).await?;
+        Ok(Response::new(stream))
+    }
+
+    async fn create_image(
+        &self,
+        request: Request<pb::CreateImageRequest>,
+    ) -> Result<Response<pb::CreateImageResponse>, Status> {
+        forward!(self, request, create_image)
+    }
+
+    async fn copy_image(
+        &self,
+        request: Request<pb::CopyImageRequest>,
+    ) -> Result<Response<pb::CopyImageResponse>, Status> {
+        forward!(self, request, copy_image)
+    }
+
+    async fn deregister_image(
+        &self,
+        request: Request<pb::DeregisterImageRequest>,
+    ) -> Result<Response<pb::DeregisterImageResponse>, Status> {
+        forward!(self, request, deregister_image)
+    }
+
+    async fn modify_launch_permission(
+        &self,
+        request: Request<pb::ModifyLaunchPermissionRequest>,
+    ) -> Result<Response<pb::ModifyLaunchPermissionResponse>, Status> {
+        forward!(self, request, modify_launch_permission)
+    }
+
+    async fn add_product_code(
+        &self,
+        request: Request<pb::AddProductCodeRequest>,
+    ) -> Result<Response<pb::AddProductCodeResponse>, Status> {
+        forward!(self, request, add_product_code)
+    }
+
+    async fn run_instances(
+        &self,
+        request: Request<pb::RunInstancesRequest>,
+    ) -> Result<Response<pb::RunInstancesResponse>, Status> {
+        forward!(self, request, run_instances)
+    }
+
+    async fn terminate_instances(
+        &self,
+        request: Request<pb::TerminateInstancesRequest>,
+    ) -> Result<Response<pb::TerminateInstancesResponse>, Status> {
+        forward!(self, request, terminate_instances)
+    }
+
+    async fn list_sagas(
+        &self,
+        _: Request<pb::ListSagasRequest>,
+    ) -> Result<Response<pb::ListSagasResponse>, Status> {
+        let sagas = self.gateway.list_sagas()?;
+        Ok(Response::new(pb::ListSagasResponse { sagas }))
+    }
+}

@@ -1,0 +1,260 @@
+use std::time::Duration;
+
+use prost::Message;
+use tonic::Status;
+use vmint_api::{
+    catalog::v1::{Image, ImageState},
+    gateway::v1::{CreateImageRequest, CreateImageResponse},
+    launcher::v1::{AttachedVolume, GetInstanceRequest, Instance, InstanceState},
+    storage::v1::{EnsureVolumeSnapshotsRequest, VolumeSnapshot},
+    types::v1::{BlockDeviceMapping, EbsBlockDevice},
+};
+use vmint_ids::{ImageId, SnapshotId};
+use vmint_rpc::{Caller, Retry, retry};
+
+use super::{Gateway, add_codes, asked, pending_image::PendingImage};
+use crate::{
+    GatewayError,
+    peers::Peers,
+    saga::{At, Kind, StepError},
+};
+
+impl Gateway {
+    /// Makes an image of an instance's disks; it is pending when this returns.
+    pub(crate) async fn create_image(
+        &self,
+        caller: &Caller,
+        request: CreateImageRequest,
+    ) -> Result<CreateImageResponse, Status> {
+        let asked = asked(caller, "CreateImage", &request.request_id, &request)?;
+        let saga = match self.sagas.replayed(&asked).await? {
+            Some(saga) => saga,
+            None => {
+                let plan = self.plan_image(caller, request).await?;
+                let subjects =
+                    vec![plan.image.as_ref().map(|i| i.image_id.clone()).unwrap_or_default()];
+                self.sagas.begin::<Create>(caller, &asked, subjects, &plan).await?
+            }
+        };
+        let memo = self.sagas.until::<Create>(saga, Step::Own as usize).await?;
+        Ok(CreateImageResponse { image: memo.image })
+    }
+
+    async fn plan_image(
+        &self,
+        caller: &Caller,
+        request: CreateImageRequest,
+    ) -> Result<CreatePlan, Status> {
+        let instance = self.own_instance(caller, &request.instance_id).await?;
+        if !matches!(instance.state(), InstanceState::Running | InstanceState::Stopped) {
+            let state = instance_state(instance.state());
+            return Err(GatewayError::InstanceState { id: instance.instance_id, state }.into());
+        }
+        let source = self.get_images(caller, std::slice::from_ref(&instance.image_id)).await?;
+        Ok(plan(caller, request, &instance, source.into_iter().next().unwrap_or_default()))
+    }
+
+    /// An instance of the caller's, by id or name, as the launcher answers it.
+    pub(super) async fn own_instance(
+        &self,
+        caller: &Caller,
+        reference: &str,
+    ) -> Result<Instance, Status> {
+        let request = GetInstanceRequest { instance_id: reference.to_owned() };
+        let launcher = self.peers.instances(caller);
+        let answer = retry(Retry::default(), || {
+            let (mut launcher, request) = (launcher.clone(), request.clone());
+            async move { launcher.get_instance(request).await }
+        });
+        let instance = answer.await?.into_inner().instance;
+        instance.ok_or_else(|| Status::internal("the launcher left out the instance"))
+    }
+}
+
+pub(super) fn instance_state(state: InstanceState) -> &'static str {
+    match state {
+        InstanceState::Unspecified => "in no known state",
+        InstanceState::Pending => "pending",
+        InstanceState::Running => "running",
+        InstanceState::Stopping => "stopping",
+        InstanceState::Stopped => "stopped",
+        InstanceState::ShuttingDown => "shutting down",
+        InstanceState::Terminated => "terminated",
+    }
+}
+
+fn plan(
+    caller: &Caller,
+    request: CreateImageRequest,
+    instance: &Instance,
+    source: Image,
+) -> CreatePlan {
+    let id = ImageId::random().to_string();
+    let mut snapshots = Vec::new();
+    let mut disks = Vec::new();
+    for volume in &instance.volumes {
+        let snapshot_id = SnapshotId::random().to_string();
+        disks.push(disk_of(volume, &snapshot_id));
+        snapshots.push(VolumeSnapshot { volume_id: volume.volume_id.clone(), snapshot_id });
+    }
+    let named = |name: &str| instance.volumes.iter().any(|v| v.device_name == name);
+    let root_device_name = if named(&source.root_device_name) {
+        source.root_device_name.clone()
+    } else {
+        instance.volumes.first().map(|v| v.device_name.clone()).unwrap_or_default()
+    };
+    let image = Image {
+        image_id: id,
+        name: request.name,
+        description: request.description,
+        owner_id: caller.account.clone(),
+        state: ImageState::Pending.into(),
+        architecture: source.architecture,
+        boot_mode: source.boot_mode,
+        root_device_name,
+        block_device_mappings: disks,
+        platform: source.platform,
+        product_codes: instance.product_codes.clone(),
+        source_image_id: instance.image_id.clone(),
+        source_instance_id: instance.instance_id.clone(),
+        tags: request.tags,
+        ..Image::default()
+    };
+    CreatePlan { image: Some(image), snapshots }
+}
+
+fn disk_of(volume: &AttachedVolume, snapshot_id: &str) -> BlockDeviceMapping {
+    const GIB: i64 = 1 << 30;
+    let size_gib = i32::try_from((volume.size_bytes + GIB - 1) / GIB).unwrap_or(i32::MAX);
+    BlockDeviceMapping {
+        device_name: volume.device_name.clone(),
+        ebs: Some(EbsBlockDevice {
+            snapshot_id: snapshot_id.to_owned(),
+            size_gib,
+            delete_on_termination: Some(volume.delete_on_termination),
+        }),
+        no_device: false,
+    }
+}
+
+/// record → owner → snapshots → **available**. What is answered after `owner`
+/// stays, as a failed image, if the rest does not come about.
+#[derive(Debug)]
+pub(super) struct Create {
+    pub(super) peers: Peers,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Step {
+    Record,
+    Own,
+    Snapshots,
+    Available,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CreatePlan {
+    #[prost(message, optional, tag = "1")]
+    image: Option<Image>,
+    #[prost(message, repeated, tag = "2")]
+    snapshots: Vec<VolumeSnapshot>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CreateMemo {
+    #[prost(message, optional, tag = "1")]
+    image: Option<Image>,
+    #[prost(string, repeated, tag = "2")]
+    product_codes: Vec<String>,
+    /// The image may have been answered.
+    #[prost(bool, tag = "3")]
+    owned: bool,
+}
+
+impl CreatePlan {
+    fn snapshot_ids(&self) -> Vec<String> {
+        self.snapshots.iter().map(|s| s.snapshot_id.clone()).collect()
+    }
+}
+
+#[tonic::async_trait]
+impl Kind for Create {
+    type Step = Step;
+    type Request = CreatePlan;
+    type Memo = CreateMemo;
+
+    const NAME: &'static str = "create-image";
+    const STEPS: &'static [Step] = &[Step::Record, Step::Own, Step::Snapshots, Step::Available];
+    const PIVOT: usize = 3;
+    const PATIENCE: Duration = Duration::from_hours(1);
+
+    fn name(step: Step) -> &'static str {
+        match step {
+            Step::Record => "record",
+            Step::Own => "own",
+            Step::Snapshots => "snapshots",
+            Step::Available => "available",
+        }
+    }
+
+    fn logged(step: Step) -> bool {
+        step == Step::Own
+    }
+
+    async fn run(
+        &self,
+        step: Step,
+        at: &At,
+        plan: &CreatePlan,
+        memo: &mut CreateMemo,
+    ) -> Result<(), StepError> {
+        let image = plan.image.clone().unwrap_or_default();
+        let pending = PendingImage { peers: &self.peers, at, id: &image.image_id };
+        match step {
+            Step::Record => memo.image = Some(pending.record(&image).await?),
+            Step::Own => {
+                pending.own(&at.account).await?;
+                memo.owned = true;
+            }
+            Step::Snapshots => {
+                let ensure = EnsureVolumeSnapshotsRequest {
+                    saga: at.saga_step(),
+                    account_id: at.account.clone(),
+                    snapshots: plan.snapshots.clone(),
+                    image_id: image.image_id.clone(),
+                    description: image.description.clone(),
+                };
+                let ids = plan.snapshot_ids();
+                let mut storage = self.peers.storage(&at.caller());
+                let work = storage.ensure_volume_snapshots(ensure);
+                let made = pending.showing_progress(&ids, work).await?.into_inner().snapshots;
+                let codes = made.into_iter().flat_map(|snapshot| snapshot.product_codes);
+                add_codes(&mut memo.product_codes, codes);
+                add_codes(&mut memo.product_codes, image.product_codes.clone());
+                pending.put_codes(ids, &memo.product_codes).await?;
+            }
+            // What was answered is what is answered again.
+            Step::Available => drop(pending.available(&memo.product_codes).await?),
+        }
+        Ok(())
+    }
+
+    async fn undo(
+        &self,
+        step: Step,
+        at: &At,
+        plan: &CreatePlan,
+        memo: &CreateMemo,
+    ) -> Result<(), StepError> {
+        let id = plan.image.as_ref().map_or("", |image| image.image_id.as_str());
+        let pending = PendingImage { peers: &self.peers, at, id };
+        match step {
+            Step::Record if memo.owned => pending.fail().await,
+            Step::Record => pending.forget().await,
+            Step::Own if memo.owned => Ok(()),
+            Step::Own => pending.disown().await,
+            Step::Snapshots => pending.drop_snapshots(plan.snapshot_ids()).await,
+            Step::Available => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+use std::time::Duration;
+
+use prost::Message;
+use tonic::Status;
+use vmint_api::{
+    catalog::v1::{EnsureVisibilityHintRequest, ImageState},
+    gateway::v1::{ModifyLaunchPermissionRequest, ModifyLaunchPermissionResponse},
+    permissions::v1::EnsureLaunchPermissionRequest,
+};
+use vmint_ids::AccountId;
+use vmint_rpc::Caller;
+
+use super::{Gateway, asked, find_image::state_name};
+use crate::{
+    GatewayError,
+    peers::Peers,
+    saga::{At, Kind, StepError},
+};
+
+impl Gateway {
+    /// Changes who may launch an image of the caller's own; binds the next call.
+    pub(crate) async fn modify_launch_permission(
+        &self,
+        caller: &Caller,
+        request: ModifyLaunchPermissionRequest,
+    ) -> Result<ModifyLaunchPermissionResponse, Status> {
+        let asked = asked(caller, "ModifyLaunchPermission", &request.request_id, &request)?;
+        let saga = match self.sagas.replayed(&asked).await? {
+            Some(saga) => saga,
+            None => {
+                check_accounts("add_account_ids", &request.add_account_ids)?;
+                check_accounts("remove_account_ids", &request.remove_account_ids)?;
+                let image = self.own_image(caller, &request.image_id).await?;
+                let id = image.image_id.clone();
+                if !matches!(image.state(), ImageState::Available | ImageState::Pending) {
+                    let state = state_name(image.state());
+                    return Err(GatewayError::NotAvailable { id, state }.into());
+                }
+                if request.add_public && !image.product_codes.is_empty() {
+                    return Err(GatewayError::HasProducts { id }.into());
+                }
+                let change = EnsureLaunchPermissionRequest {
+                    saga: None,
+                    image_id: id.clone(),
+                    account_id: caller.account.clone(),
+                    add_account_ids: request.add_account_ids,
+                    remove_account_ids: request.remove_account_ids,
+                    add_public: request.add_public,
+                    remove_public: request.remove_public,
+                };
+                let change = ShareRequest { change: Some(change) };
+                self.sagas.begin::<Share>(caller, &asked, vec![id], &change).await?
+            }
+        };
+        let ShareMemo { public, account_ids, revision } = self.sagas.to_end::<Share>(saga).await?;
+        Ok(ModifyLaunchPermissionResponse { public, account_ids, revision })
+    }
+}
+
+fn check_accounts(field: &str, ids: &[String]) -> Result<(), GatewayError> {
+    for (at, id) in ids.iter().enumerate() {
+        id.parse::<AccountId>()
+            .map_err(|error| GatewayError::invalid(format!("{field}[{at}]"), error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// **permission** → hint to the catalog.
+#[derive(Debug)]
+pub(super) struct Share {
+    pub(super) peers: Peers,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Step {
+    Permission,
+    Hint,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ShareRequest {
+    #[prost(message, optional, tag = "1")]
+    change: Option<EnsureLaunchPermissionRequest>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ShareMemo {
+    #[prost(bool, tag = "1")]
+    public: bool,
+    #[prost(string, repeated, tag = "2")]
+    account_ids: Vec<String>,
+    #[prost(uint64, tag = "3")]
+    revision: u64,
+}
+
+#[tonic::async_trait]
+impl Kind for Share {
+    type Step = Step;
+    type Request = ShareRequest;
+    type Memo = ShareMemo;
+
+    const NAME: &'static str = "share";
+    const STEPS: &'static [Step] = &[Step::Permission, Step::Hint];
+    const PIVOT: usize = 0;
+    const PATIENCE: Duration = Duration::from_secs(45);
+
+    fn name(step: Step) -> &'static str {
+        match step {
+            Step::Permission => "permission",
+            Step::Hint => "hint",
+        }
+    }
+
+    async fn run(
+        &self,
+        step: Step,
+        at: &At,
+        request: &ShareRequest,
+        memo: &mut ShareMemo,
+    ) -> Result<(), StepError> {
+        let change = request.change.clone().unwrap_or_default();
+        match step {
+            Step::Permission => {
+                let change = EnsureLaunchPermissionRequest { saga: at.saga_step(), ..change };
+                let mut permissions = self.peers.permissions(&at.caller());
+                let now = permissions.ensure_launch_permission(change).await?.into_inner();
+                memo.public = now.public;
+                memo.account_ids = now.account_ids;
+                memo.revision = now.revision;
+            }
+            Step::Hint => {
+                let hint = EnsureVisibilityHintRequest {
+                    image_id: change.image_id,
+                    public: memo.public,
+                    account_ids: memo.account_ids.clone(),
+                    revision: memo.revision,
+                };
+                self.peers.catalog(&at.caller()).ensure_visibility_hint(hint).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn undo(
+        &self,
+        _: Step,
+        _: &At,
+        _: &ShareRequest,
+        _: &ShareMemo,
+    ) -> Result<(), StepError> {
+        // Its first step is the pivot and changes nothing if it fails.
+        Ok(())
+    }
+}

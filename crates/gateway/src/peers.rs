@@ -1,0 +1,84 @@
+//! The services behind the gateway.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use vmint_api::{
+    catalog::v1::catalog_internal_service_client::CatalogInternalServiceClient as Catalog,
+    launcher::v1::{
+        launcher_internal_service_client::LauncherInternalServiceClient as Launcher,
+        launcher_service_client::LauncherServiceClient as Instances,
+    },
+    marketplace::v1::{
+        marketplace_internal_service_client::MarketplaceInternalServiceClient as Marketplace,
+        marketplace_service_client::MarketplaceServiceClient as Products,
+    },
+    permissions::v1::permissions_internal_service_client::PermissionsInternalServiceClient as Permissions,
+    storage::v1::storage_internal_service_client::StorageInternalServiceClient as Storage,
+};
+use vmint_rpc::{Caller, Channel, ContextSigner};
+
+/// The services that the gateway speaks to.
+pub(crate) const SERVICES: [&str; 5] =
+    ["catalog", "permissions", "marketplace", "launcher", "storage"];
+
+/// Pages of a thousand records are larger than tonic expects.
+const LARGEST_ANSWER: usize = 16 << 20;
+/// What one attempt at a step may take; a service cuts off at a minute.
+const STEP: Duration = Duration::from_secs(55);
+
+/// Channels to the services, and the key that callers are signed with. Cheap
+/// to clone.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    channels: BTreeMap<&'static str, Channel>,
+    signer: ContextSigner,
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.channels.keys()).finish()
+    }
+}
+
+macro_rules! clients {
+    ($($(#[$doc:meta])* $name:ident: $client:ident of $service:literal;)*) => {$(
+        $(#[$doc])*
+        pub(crate) fn $name(&self, caller: &Caller) -> $client<Channel> {
+            let channel = self.of($service).deadline(STEP).acting(&self.signer, caller);
+            $client::new(channel).max_decoding_message_size(LARGEST_ANSWER)
+        }
+    )*};
+}
+
+impl Peers {
+    /// The services at the ends of `channels`, one for each of [`SERVICES`].
+    pub(crate) fn new<E>(
+        signer: ContextSigner,
+        mut channel: impl FnMut(&'static str) -> Result<Channel, E>,
+    ) -> Result<Self, E> {
+        let channels = SERVICES.iter().map(|name| Ok((*name, channel(name)?)));
+        Ok(Self { channels: channels.collect::<Result<_, E>>()?, signer })
+    }
+
+    /// The channel to one of [`SERVICES`], speaking for nobody.
+    pub(crate) fn of(&self, service: &str) -> &Channel {
+        self.channels.get(service).expect("every name of SERVICES has its channel")
+    }
+
+    /// The channel to `service`, if there is such a one, speaking for `caller`.
+    pub(crate) fn acting(&self, service: &str, caller: &Caller) -> Option<Channel> {
+        Some(self.channels.get(service)?.acting(&self.signer, caller))
+    }
+
+    clients! {
+        catalog: Catalog of "catalog";
+        permissions: Permissions of "permissions";
+        marketplace: Marketplace of "marketplace";
+        /// What users may ask the marketplace.
+        products: Products of "marketplace";
+        launcher: Launcher of "launcher";
+        /// What users may ask the launcher.
+        instances: Instances of "launcher";
+        storage: Storage of "storage";
+    }
+}
