@@ -55,7 +55,7 @@ pub fn init(dir: &Path, services: &[&str]) -> Result<Vec<String>, CertError> {
 
     let (ca_pem, issuer) = authority(dir)?;
     let context = context_key(dir)?;
-    let mut issued = Vec::new();
+    let mut renewed = Vec::new();
     for service in services {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if service.is_empty() || !service.bytes().all(plain) {
@@ -64,7 +64,7 @@ pub fn init(dir: &Path, services: &[&str]) -> Result<Vec<String>, CertError> {
         let own = dir.join(service);
         make_dir(&own)?;
         if leaf(&own, service, &ca_pem, &issuer)? {
-            issued.push((*service).to_owned());
+            renewed.push((*service).to_owned());
         }
         let public = hex::encode(ContextSigner::new(&context).public());
         write_if_other(&own.join("context.pub"), &public, 0o644)?;
@@ -72,7 +72,7 @@ pub fn init(dir: &Path, services: &[&str]) -> Result<Vec<String>, CertError> {
             write_if_other(&own.join("context.key"), &hex::encode(context), 0o600)?;
         }
     }
-    Ok(issued)
+    Ok(renewed)
 }
 
 /// The authority, made if there is none.

@@ -66,7 +66,7 @@ impl ServiceConfig {
             ops: None,
             drain_seconds: 10,
             max_connections: 512,
-            max_streams: 256,
+            max_streams: 4096,
             log: LogConfig::default(),
             peers: SERVICES.iter().map(|peer| ((*peer).to_owned(), socket(peer))).collect(),
         }

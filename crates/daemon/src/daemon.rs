@@ -239,10 +239,7 @@ impl Bound {
         let Self { daemon, listener, ops } = self;
         let Daemon { name, config, identity, policies, mut routes, names, .. } = daemon;
         let (draining, stop) = (daemon.draining, daemon.stop);
-        let health = HealthReporter::new();
-        routes.add_service(tonic_health::pb::health_server::HealthServer::new(
-            tonic_health::server::HealthService::from_health_reporter(health.clone()),
-        ));
+        let health = crate::health(&mut routes);
         reflection(&mut routes, names.iter().copied())?;
         let guard = GuardLayer::new(policies, identity.verifier()?)
             .observed_by(Arc::new(daemon.metrics.clone()));
@@ -287,7 +284,7 @@ impl Bound {
             () = shutdown => Ok(()),
             failed = first_failure(&mut tasks) => Err(failed),
             why = daemon.poisoned => Err(DaemonError::Poisoned(why)),
-            served = &mut server => served.map_err(Into::into),
+            over = &mut server => over.map_err(Into::into),
         };
         daemon.readiness.not_ready("stopping");
         report(&health, &names, ServingStatus::NotServing).await;

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! The gateway, which has a door of its own, uses the parts: [`telemetry`],
-//! [`signals`], [`Metrics`], [`Readiness`], [`ops`], [`reflection`].
+//! [`signals`], [`Metrics`], [`Readiness`], [`ops`], [`health`], [`reflection`].
 
 pub mod certs;
 pub mod config;
@@ -33,4 +33,4 @@ pub use daemon::{Bound, Daemon, DaemonError};
 pub use listen::Listener;
 pub use metrics::Metrics;
 pub use ready::Readiness;
-pub use reflect::{ReflectionError, reflection};
+pub use reflect::{ReflectionError, health, reflection};

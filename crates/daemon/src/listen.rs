@@ -140,7 +140,7 @@ pub(crate) async fn accept(
             let address = from.map_or_else(|| "unix".to_owned(), |from| from.to_string());
             let stream = match timeout(HANDSHAKE, acceptor.accept(socket)).await {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return tracing::debug!(%address, %error, "a handshake failed"),
+                Ok(Err(error)) => return tracing::info!(%address, %error, "a handshake failed"),
                 Err(_) => return tracing::debug!(%address, "a handshake took too long"),
             };
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());

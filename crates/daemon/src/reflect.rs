@@ -1,10 +1,23 @@
-//! What a service tells about its own interface.
+//! What a service tells about itself.
 
 use tonic::service::RoutesBuilder;
+use tonic_health::{
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
 use tonic_reflection::server::Builder;
 
 /// The descriptors are not fit for reflection.
 pub use tonic_reflection::server::Error as ReflectionError;
+
+/// Adds health to `routes`; what it says is told to the reporter.
+#[must_use]
+pub fn health(routes: &mut RoutesBuilder) -> HealthReporter {
+    let reporter = HealthReporter::new();
+    let service = HealthService::from_health_reporter(reporter.clone());
+    routes.add_service(HealthServer::new(service));
+    reporter
+}
 
 /// Adds reflection, v1 and v1alpha, to `routes`.
 ///

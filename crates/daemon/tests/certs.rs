@@ -1,4 +1,5 @@
 //! What a trust directory holds, and when it is renewed.
+#![allow(clippy::unwrap_used)] // a helper may fail its test
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 

@@ -1,4 +1,5 @@
 //! Where settings come from, and which are refused.
+#![allow(clippy::unwrap_used)] // a helper may fail its test
 
 use std::path::Path;
 

@@ -45,6 +45,7 @@ pub struct Channel {
     service: Arc<str>,
     deadline: Duration,
     acting: Option<Arc<(ContextSigner, Caller)>>,
+    bearer: Option<HeaderValue>,
 }
 
 impl fmt::Debug for Channel {
@@ -67,7 +68,7 @@ pub fn connect(address: &ServiceAddress, identity: &Identity, expected: &str) ->
         in_time(async move { shake_hands(&connector, address.dial().await?, &name).await })
     };
     let inner = endpoint(expected).connect_with_connector_lazy(service_fn(dial));
-    Channel { inner, service, deadline: DEADLINE, acting: None }
+    Channel { inner, service, deadline: DEADLINE, acting: None, bearer: None }
 }
 
 /// A channel without TLS, for the gateway's public port on a trusted network.
@@ -79,7 +80,7 @@ pub fn connect_plain(address: &ServiceAddress, service: &str) -> Channel {
         in_time(async move { address.dial().await })
     };
     let inner = endpoint(service).connect_with_connector_lazy(service_fn(dial));
-    Channel { inner, service: service.into(), deadline: DEADLINE, acting: None }
+    Channel { inner, service: service.into(), deadline: DEADLINE, acting: None, bearer: None }
 }
 
 impl Channel {
@@ -89,6 +90,16 @@ impl Channel {
     pub fn acting(&self, signer: &ContextSigner, caller: &Caller) -> Self {
         let acting = Some(Arc::new((signer.clone(), caller.clone())));
         Self { acting, ..self.clone() }
+    }
+
+    /// Calls with this session token, as the gateway's public port wants it.
+    ///
+    /// None if `token` has characters that no token has.
+    #[must_use]
+    pub fn bearer(&self, token: &str) -> Option<Self> {
+        let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+        value.set_sensitive(true);
+        Some(Self { bearer: Some(value), ..self.clone() })
     }
 
     /// Unary calls may take this long.
@@ -109,6 +120,9 @@ impl Channel {
         if let Some((signer, caller)) = self.acting.as_deref() {
             let action = policy.map_or("", |policy| policy.action.as_str());
             signer.stamp(headers, caller, &self.service, action);
+        }
+        if let Some(bearer) = &self.bearer {
+            headers.insert(http::header::AUTHORIZATION, bearer.clone());
         }
         let of_caller = self.acting.as_ref().map(|acting| acting.1.request_id.clone());
         if let Some(id) = of_caller.or_else(current::request_id)

@@ -74,6 +74,7 @@ impl Fault {
 
     /// Adds something the message names.
     #[must_use]
+    #[allow(clippy::needless_pass_by_value)] // ids are copied, numbers are literals
     pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
         self.metadata.push((key, value.to_string()));
         self

@@ -36,12 +36,13 @@ pub(crate) struct Call {
     path: String,
     began: Instant,
     ended: bool,
+    span: tracing::Span,
 }
 
 impl Call {
-    pub(crate) fn start(observer: Arc<dyn Observer>, path: &str) -> Self {
+    pub(crate) fn start(observer: Arc<dyn Observer>, path: &str, span: tracing::Span) -> Self {
         observer.started(path);
-        Self { observer, path: path.to_owned(), began: Instant::now(), ended: false }
+        Self { observer, path: path.to_owned(), began: Instant::now(), ended: false, span }
     }
 
     pub(crate) fn end(mut self, code: Code) {
@@ -50,7 +51,9 @@ impl Call {
 
     fn end_once(&mut self, code: Code) {
         if !std::mem::replace(&mut self.ended, true) {
-            self.observer.handled(&self.path, code, self.began.elapsed());
+            let took = self.began.elapsed();
+            tracing::debug!(parent: &self.span, ?code, ?took, "call ended");
+            self.observer.handled(&self.path, code, took);
         }
     }
 

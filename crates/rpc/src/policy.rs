@@ -15,6 +15,7 @@ pub const GATEWAY: &str = "gateway";
 pub const OPERATOR: &str = "operator";
 
 /// How one method is guarded.
+#[allow(clippy::struct_excessive_bools)] // it is what the proto option says
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Its path, such as `/vmint.catalog.v1.CatalogService/ListImages`.

@@ -20,7 +20,7 @@ pub struct Retry {
 impl Default for Retry {
     /// Five times within about a second.
     fn default() -> Self {
-        Self { attempts: 5, first: Duration::from_millis(50), longest: Duration::from_millis(1000) }
+        Self { attempts: 5, first: Duration::from_millis(50), longest: Duration::from_secs(1) }
     }
 }
 

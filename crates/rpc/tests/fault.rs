@@ -1,4 +1,5 @@
 //! A refusal, from the error that caused it to what its receiver reads.
+#![allow(clippy::unwrap_used)] // a helper may fail its test
 
 use std::{io, time::Duration};
 

@@ -1,4 +1,5 @@
 //! Who gets past the guard, for every method there is.
+#![allow(clippy::unwrap_used)] // a helper may fail its test
 
 use std::{
     convert::Infallible,
@@ -213,7 +214,7 @@ impl Observer for Counts {
 async fn a_slow_handler_is_ended_at_the_callers_deadline() {
     let counts = Arc::new(Counts::default());
     let handler = service_fn(|_: Request<Body>| async {
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        tokio::time::sleep(Duration::from_hours(1)).await;
         Ok::<_, Infallible>(Response::new(Body::empty()))
     });
     let mut guarded = layer().observed_by(counts.clone()).layer(handler);
@@ -235,7 +236,7 @@ async fn a_slow_handler_is_ended_at_the_callers_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_stream_is_given_all_the_time_it_wants() {
     let handler = service_fn(|_: Request<Body>| async {
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+        tokio::time::sleep(Duration::from_hours(1)).await;
         Ok::<_, Infallible>(Response::new(Body::empty()))
     });
     let verifier = ContextVerifier::new(&signer().public(), "launcher").unwrap();

@@ -9,11 +9,6 @@ use vmint_rpc::{Caller, Fault, Retry, ServiceAddress, connect, retry};
 
 use crate::stack::{Deployment, Running, doing};
 
-/// Lets a call that was just sent reach its handler.
-async fn under_way() {
-    tokio::time::sleep(Duration::from_millis(200)).await;
-}
-
 #[tokio::test]
 async fn a_call_ends_at_its_deadline() {
     let deployment = Deployment::new();
@@ -48,7 +43,7 @@ async fn draining_lets_the_running_call_finish() {
     let mut running = deployment.start().await;
     let mut client = deployment.client(&running);
     let call = tokio::spawn(async move { client.update_image(doing("sleep 1000")).await });
-    under_way().await;
+    deployment.asleep().await;
 
     running.ask_to_stop();
     let (answer, ended) = (call.await.unwrap(), running.end().await);
@@ -65,7 +60,7 @@ async fn draining_does_not_wait_for_ever() {
     let running = Running::of(deployment.catalog(&config).bind().await.unwrap());
     let mut client = deployment.client(&running);
     let call = tokio::spawn(async move { client.update_image(doing("sleep 60000")).await });
-    under_way().await;
+    deployment.asleep().await;
 
     running.end().await.unwrap();
 

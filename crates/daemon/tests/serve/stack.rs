@@ -1,9 +1,12 @@
 //! A catalog whose one method does what its request's description says.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tempfile::TempDir;
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+};
 use tonic::{Request, Response, Status};
 use vmint_api::catalog::v1::{
     Image, UpdateImageRequest, UpdateImageResponse,
@@ -13,7 +16,11 @@ use vmint_api::catalog::v1::{
 use vmint_daemon::{Bound, Daemon, DaemonError, ServiceConfig, certs};
 use vmint_rpc::{Caller, Channel, Identity, ServiceAddress, connect};
 
-pub struct Doing;
+/// The catalog's face; it tells when a sleeping call has reached it.
+#[derive(Clone, Default)]
+pub(crate) struct Doing {
+    asleep: Arc<Notify>,
+}
 
 #[tonic::async_trait]
 impl CatalogService for Doing {
@@ -25,6 +32,7 @@ impl CatalogService for Doing {
         let what = request.into_inner().description.unwrap_or_default();
         assert_ne!(what, "panic");
         if let Some(millis) = what.strip_prefix("sleep ") {
+            self.asleep.notify_one();
             tokio::time::sleep(Duration::from_millis(millis.parse().unwrap())).await;
         }
         let image = Image { name: caller.account, description: what, ..Image::default() };
@@ -33,52 +41,60 @@ impl CatalogService for Doing {
 }
 
 /// A trust directory and what runs under it.
-pub struct Deployment {
-    pub dir: TempDir,
+pub(crate) struct Deployment {
+    dir: TempDir,
+    doing: Doing,
 }
 
-pub struct Running {
-    pub address: ServiceAddress,
-    pub ops: Option<ServiceAddress>,
+pub(crate) struct Running {
+    pub(crate) address: ServiceAddress,
+    pub(crate) ops: Option<ServiceAddress>,
     stop: Option<oneshot::Sender<()>>,
     ended: JoinHandle<Result<(), DaemonError>>,
 }
 
 impl Deployment {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         certs::init(&dir.path().join("trust"), &["gateway", "catalog", "launcher"]).unwrap();
-        Self { dir }
+        Self { dir, doing: Doing::default() }
     }
 
-    pub fn path(&self) -> &Path {
+    /// Ends when a sleeping call has reached the service.
+    pub(crate) async fn asleep(&self) {
+        self.doing.asleep.notified().await;
+    }
+
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn config(&self) -> ServiceConfig {
+    pub(crate) fn config(&self) -> ServiceConfig {
         let root = self.dir.path();
         ServiceConfig::under("catalog", &root.join("run"), root, &root.join("trust"))
     }
 
-    pub fn identity(&self, name: &str) -> Identity {
+    pub(crate) fn identity(&self, name: &str) -> Identity {
         Identity::load(&self.dir.path().join("trust").join(name)).unwrap()
     }
 
-    pub fn catalog(&self, config: &ServiceConfig) -> Daemon {
-        Daemon::new("catalog", config).unwrap().service(CatalogServiceServer::new(Doing))
+    pub(crate) fn catalog(&self, config: &ServiceConfig) -> Daemon {
+        Daemon::new("catalog", config)
+            .unwrap()
+            .service(CatalogServiceServer::new(self.doing.clone()))
     }
 
-    pub async fn start(&self) -> Running {
+    pub(crate) async fn start(&self) -> Running {
         Running::of(self.catalog(&self.config()).bind().await.unwrap())
     }
 
     /// A client that calls as `peer`, for no one.
-    pub fn channel(&self, running: &Running, peer: &str) -> Channel {
+    pub(crate) fn channel(&self, running: &Running, peer: &str) -> Channel {
         connect(&running.address, &self.identity(peer), "catalog")
     }
 
     /// A client that calls as the gateway, for alice.
-    pub fn client(&self, running: &Running) -> CatalogServiceClient<Channel> {
+    pub(crate) fn client(&self, running: &Running) -> CatalogServiceClient<Channel> {
         let gateway = self.identity("gateway");
         let alice = Caller::account("111111111111", "alice");
         let channel = connect(&running.address, &gateway, "catalog");
@@ -87,30 +103,30 @@ impl Deployment {
 }
 
 impl Running {
-    pub fn of(bound: Bound) -> Self {
+    pub(crate) fn of(bound: Bound) -> Self {
         let (address, ops) = (bound.address().clone(), bound.ops_address().cloned());
         let (stop, stopped) = oneshot::channel::<()>();
         let ended = tokio::spawn(bound.run(async { drop(stopped.await) }));
         Self { address, ops, stop: Some(stop), ended }
     }
 
-    pub fn ask_to_stop(&mut self) {
+    pub(crate) fn ask_to_stop(&mut self) {
         drop(self.stop.take());
     }
 
-    pub async fn end(mut self) -> Result<(), DaemonError> {
+    pub(crate) async fn end(mut self) -> Result<(), DaemonError> {
         self.ask_to_stop();
         self.ended.await.unwrap()
     }
 
     /// How it ends by itself.
-    pub async fn ended(self) -> Result<(), DaemonError> {
+    pub(crate) async fn ended(self) -> Result<(), DaemonError> {
         let answer = self.ended.await.unwrap();
         drop(self.stop);
         answer
     }
 }
 
-pub fn doing(what: &str) -> UpdateImageRequest {
+pub(crate) fn doing(what: &str) -> UpdateImageRequest {
     UpdateImageRequest { description: Some(what.to_owned()), ..UpdateImageRequest::default() }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rcgen::{CertificateParams, Issuer, KeyPair, SanType};
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject as _},
@@ -134,6 +135,26 @@ async fn the_trust_directory_of_another_service_is_refused() {
     let deployment = Deployment::new();
     let refused = Daemon::new("storage", &deployment.config()).unwrap_err();
     assert!(matches!(refused, DaemonError::WrongName { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_does_not_connect() {
+    let deployment = Deployment::new();
+    let running = deployment.start().await;
+    let trust = deployment.path().join("trust");
+    let read = |name: &str| std::fs::read_to_string(trust.join(name)).unwrap();
+    let ca = KeyPair::from_pem(&read("ca.key")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&read("ca.pem"), ca).unwrap();
+    let key = KeyPair::from_pem(&read("gateway/key.pem")).unwrap();
+    let mut params = CertificateParams::new(vec!["gateway.vmint.internal".to_owned()]).unwrap();
+    params.subject_alt_names.push(SanType::URI("spiffe://vmint/gateway".try_into().unwrap()));
+    params.not_after = time::OffsetDateTime::now_utc() - time::Duration::minutes(1);
+    let expired = params.signed_by(&key, &issuer).unwrap().pem();
+    std::fs::write(trust.join("gateway/cert.pem"), expired).unwrap();
+
+    let refused = deployment.client(&running).update_image(doing("echo")).await.unwrap_err();
+
+    assert_eq!(refused.code(), Code::Unavailable);
 }
 
 #[tokio::test]
