@@ -17,6 +17,9 @@ pub struct ParseAccountError {
 }
 
 impl AccountId {
+    /// No account: what internal calls act for.
+    pub const NOBODY: Self = Self(0);
+
     /// Draws a fresh id that does not begin with a zero, so that no
     /// spreadsheet shortens it.
     ///

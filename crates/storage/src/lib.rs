@@ -1,1 +1,131 @@
-//! (stub)
+//! The storage service: snapshots, volumes and the blocks they share.
+//!
+//! Trees: `snapshots.v1` by id, with indexes by account and by the images that
+//! need it; `volumes.v1` by id, with indexes by account and by instance;
+//! `requests.v1`, answers already given; `epochs.v1`, which gateway speaks.
+//!
+//! Invariants: a completed snapshot's content never changes and is in the
+//! block store; a snapshot that an image needs is not deleted; every attached
+//! volume is served at its socket while the service runs; a volume's product
+//! codes are those of its snapshot and more, never fewer.
+
+mod config;
+mod content_label;
+mod error;
+mod grpc;
+mod live;
+mod ops;
+mod snapshot;
+mod store;
+mod volume;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+use vmint_api::storage::v1::{
+    storage_internal_service_server::StorageInternalServiceServer,
+    storage_service_server::StorageServiceServer,
+};
+use vmint_blocks::BlockStore;
+use vmint_daemon::{Daemon, DaemonError};
+use vmint_store::Store;
+
+pub use config::Config;
+pub use content_label::BadLabel;
+pub use error::{Result, StorageError};
+pub use grpc::{Internal, Public};
+pub use ops::Storage;
+pub use snapshot::{Consistency, Content, Snapshot, SnapshotState};
+pub use volume::{Attachment, BadSize, MAX_VOLUME_BYTES, Volume};
+
+/// The largest message of an import.
+const MAX_MESSAGE: usize = 2 << 20;
+
+/// Why the process ended other than as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the data directory does not serve")]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+}
+
+/// Serves storage until `shutdown`.
+pub async fn run(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    let daemon = Daemon::new("storage", &config.service)?;
+    let opening = config.clone();
+    let (store, blocks, secret) = tokio::task::spawn_blocking(move || {
+        let data = &opening.service.data;
+        let secret = domain_secret(data)?;
+        let store = Store::open(&data.join("records"), vmint_store::Options::default())?;
+        let options = vmint_blocks::Options {
+            cache_bytes: opening.cache_bytes,
+            ..vmint_blocks::Options::default()
+        };
+        let blocks = BlockStore::open(&data.join("blocks"), options)?;
+        Ok::<_, StorageError>((store, blocks, secret))
+    })
+    .await
+    .map_err(StorageError::from)??;
+    let poisoned = store.clone();
+    let storage = Storage::new(store, blocks, &secret, config.clone());
+    storage.restore().await?;
+    let (stop, collecting) = (daemon.stop_token(), storage.clone());
+    let collect = async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok::<_, RunError>(()),
+                () = tokio::time::sleep(config.collect_every()) => {}
+            }
+            match collecting.collect().await {
+                Ok(0) => {}
+                Ok(bytes) => tracing::info!(bytes, "collected"),
+                Err(error) => {
+                    tracing::error!(error = %vmint_rpc::chain(&error), "nothing was collected");
+                }
+            }
+        }
+    };
+    let public = StorageServiceServer::new(Public(storage.clone()));
+    let ended = daemon
+        .service(public.max_decoding_message_size(MAX_MESSAGE))
+        .service(StorageInternalServiceServer::new(Internal(storage.clone())))
+        .task("collect", collect)
+        .poisoned(async move { poisoned.poisoned().await })
+        .run(shutdown)
+        .await;
+    storage.close().await;
+    Ok(ended?)
+}
+
+/// What deduplication domains are derived from, made at the first start.
+/// Without it no block can be read, so it lies beside them and not with the
+/// certificates, which may be made anew.
+fn domain_secret(data: &Path) -> Result<[u8; 32]> {
+    fs::create_dir_all(data)?;
+    let path = data.join("domains.key");
+    match fs::read(&path) {
+        Ok(bytes) => bytes.as_slice().try_into().map_err(|_| StorageError::Damaged),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut secret = [0; 32];
+            getrandom::fill(&mut secret).map_err(|e| io::Error::other(e.to_string()))?;
+            let new = path.with_extension("new");
+            let mut options = OpenOptions::new();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(&secret)?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(data)?.sync_all()?;
+            Ok(secret)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

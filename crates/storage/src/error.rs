@@ -1,0 +1,161 @@
+//! Everything storage may refuse, and why.
+
+use vmint_api::storage::v1::StorageErrorReason as Reason;
+use vmint_blocks::BlocksError;
+use vmint_disk::DiskError;
+use vmint_ids::{ImageId, SnapshotId, VolumeId};
+use vmint_images::ImageError;
+use vmint_rpc::{BadToken, Describe, Fault, Kind};
+use vmint_store::{Reused, StoreError, TxError};
+
+use crate::volume::BadSize;
+
+pub type Result<T, E = StorageError> = std::result::Result<T, E>;
+
+/// Why storage did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("snapshot {id} does not exist")]
+    NoSuchSnapshot { id: SnapshotId },
+    #[error("volume {id} does not exist")]
+    NoSuchVolume { id: VolumeId },
+    #[error("snapshot {id} is needed by image {image}: deregister that first")]
+    InUse { id: SnapshotId, image: ImageId },
+    #[error("snapshot {id} is not complete: wait for it, or see its state's reason")]
+    NotCompleted { id: SnapshotId },
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error("the file is {bytes} bytes, more than the {limit} allowed")]
+    FileTooLarge { bytes: u64, limit: u64 },
+    #[error(transparent)]
+    Size(#[from] BadSize),
+    #[error("the import makes no sense: {0}")]
+    Sequence(&'static str),
+    #[error("{what} `{value}` is not valid: {rule}")]
+    Invalid { field: &'static str, what: &'static str, value: String, rule: String },
+    #[error(transparent)]
+    PageToken(#[from] BadToken),
+    #[error(transparent)]
+    Reused(#[from] Reused),
+    #[error("this step comes from an older gateway (epoch {seen} is newer than {epoch})")]
+    Fenced { epoch: u64, seen: u64 },
+    #[error("the host's disk is full: free some space and ask again")]
+    DiskFull,
+    #[error("stored data are damaged")]
+    Blocks(#[source] BlocksError),
+    #[error("a volume failed")]
+    Disk(#[source] DiskError),
+    #[error("a file of the service failed")]
+    Io(#[source] std::io::Error),
+    #[error("a record is damaged")]
+    Damaged,
+    #[error("the store failed")]
+    Store(#[source] StoreError),
+    #[error("a worker ended early")]
+    Worker(#[from] tokio::task::JoinError),
+}
+
+impl From<BlocksError> for StorageError {
+    fn from(error: BlocksError) -> Self {
+        if matches!(error, BlocksError::Full) { Self::DiskFull } else { Self::Blocks(error) }
+    }
+}
+
+impl From<DiskError> for StorageError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Io { source, .. } => source.into(),
+            other => Self::Disk(other),
+        }
+    }
+}
+
+impl From<std::io::Error> for StorageError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::DiskFull,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<StoreError> for StorageError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Full { .. } => Self::DiskFull,
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<TxError<StorageError>> for StorageError {
+    fn from(error: TxError<StorageError>) -> Self {
+        error.flatten()
+    }
+}
+
+fn name(reason: Reason) -> &'static str {
+    reason.as_str_name().trim_start_matches("STORAGE_ERROR_REASON_")
+}
+
+impl Describe for StorageError {
+    const DOMAIN: &'static str = "storage.vmint";
+
+    fn fault(&self) -> Fault {
+        let fault = |kind, reason| Fault::new(kind, name(reason));
+        match self {
+            Self::NoSuchSnapshot { id } => {
+                fault(Kind::NotFound, Reason::SnapshotNotFound).with("snapshot_id", id)
+            }
+            Self::NoSuchVolume { id } => {
+                fault(Kind::NotFound, Reason::VolumeNotFound).with("volume_id", id)
+            }
+            Self::InUse { id, image } => fault(Kind::Precondition, Reason::SnapshotInUse)
+                .with("snapshot_id", id)
+                .with("image_id", image)
+                .hint(format!("vmint image deregister {image} --delete-snapshots")),
+            Self::NotCompleted { id } => {
+                fault(Kind::Precondition, Reason::SnapshotNotCompleted).with("snapshot_id", id)
+            }
+            Self::Image(error) => image_fault(error),
+            Self::FileTooLarge { limit, .. } => {
+                fault(Kind::BadRequest, Reason::ImageTooLarge).with("limit_bytes", limit)
+            }
+            Self::Size(_) => fault(Kind::BadRequest, Reason::VolumeSizeInvalid),
+            Self::Sequence(_) => fault(Kind::BadRequest, Reason::ImportSequenceInvalid)
+                .hint("send one header, then data in ascending order"),
+            Self::Invalid { field, rule, .. } => {
+                fault(Kind::BadRequest, Reason::FieldInvalid).field(*field, rule)
+            }
+            Self::PageToken(_) => fault(Kind::BadRequest, Reason::PageTokenInvalid),
+            Self::Reused(_) => fault(Kind::Conflict, Reason::RequestIdReused)
+                .hint("draw a new request id for a new request"),
+            Self::Fenced { .. } => fault(Kind::Precondition, Reason::SagaFenced),
+            Self::DiskFull => fault(Kind::OverQuota, Reason::DiskFull)
+                .hint("df -h shows where the space went; nothing was lost"),
+            Self::Blocks(_) => fault(Kind::Internal, Reason::DataDamaged),
+            Self::Disk(_) | Self::Io(_) | Self::Damaged | Self::Store(_) | Self::Worker(_) => {
+                fault(Kind::Internal, Reason::StoreFailed)
+            }
+        }
+    }
+}
+
+/// What is wrong with somebody's disk file.
+fn image_fault(error: &ImageError) -> Fault {
+    let reason = match error {
+        ImageError::Io(_) | ImageError::OutOfRange { .. } => {
+            return Fault::new(Kind::Internal, name(Reason::StoreFailed));
+        }
+        ImageError::TooLarge { .. } | ImageError::TooMuchData { .. } => Reason::ImageTooLarge,
+        ImageError::Feature { .. } | ImageError::Ambiguous(_) | ImageError::TooComplex { .. } => {
+            Reason::ImageUnsafe
+        }
+        ImageError::Malformed { .. } => Reason::ImageDamaged,
+        ImageError::Empty | ImageError::Mismatch { .. } | ImageError::Unsupported { .. } => {
+            Reason::ImageFormatInvalid
+        }
+    };
+    // The text itself says what to change; the word is for programs.
+    Fault::new(Kind::BadRequest, name(reason)).with("problem", error.reason())
+}

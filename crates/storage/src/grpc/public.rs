@@ -1,0 +1,159 @@
+//! What accounts may ask.
+
+use prost::Message;
+use tokio_stream::StreamExt as _;
+use tonic::{Request, Response, Status, Streaming};
+use vmint_api::storage::v1 as pb;
+use vmint_api::storage::v1::{
+    import_snapshot_request::Part, storage_service_server::StorageService,
+};
+use vmint_ids::AccountId;
+use vmint_rpc::{Caller, PageToken, to_status};
+use vmint_store::Asked;
+
+use super::convert::{account_of, id, page_size, page_start, snapshot, volume};
+use crate::{Storage, StorageError};
+
+/// Serves accounts.
+#[derive(Debug)]
+pub struct Public(pub Storage);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn status(error: StorageError) -> Status {
+    to_status(&error)
+}
+
+/// A mutation as the ledger knows it.
+fn asked(caller: &Caller, method: &str, request_id: &str, body: &impl Message) -> Asked {
+    Asked {
+        account: caller.account.clone(),
+        method: method.to_owned(),
+        request_id: request_id.to_owned(),
+        digest: *blake3::hash(&body.encode_to_vec()).as_bytes(),
+    }
+}
+
+pub(super) fn token<K: vmint_store::Key>(
+    last: Option<K>,
+    canonical: &impl Message,
+    of: AccountId,
+) -> String {
+    last.map(|key| PageToken::new(&key.encode(), canonical, &of.to_string()).to_text())
+        .unwrap_or_default()
+}
+
+#[tonic::async_trait]
+impl StorageService for Public {
+    async fn import_snapshot(
+        &self,
+        request: Request<Streaming<pb::ImportSnapshotRequest>>,
+    ) -> Answer<pb::ImportSnapshotResponse> {
+        let account = account_of(Caller::of_account(&request)?).map_err(status)?;
+        let mut parts = request.into_inner();
+        let first = parts.next().await.transpose()?.and_then(|message| message.part);
+        let Some(Part::Header(header)) = first else {
+            return Err(status(StorageError::Sequence("the first message is no header")));
+        };
+        let begun = self.0.begin_import(
+            account,
+            header.description,
+            &header.format,
+            header.file_bytes,
+            header.request_id,
+        );
+        let mut import = begun.await.map_err(status)?;
+        while let Some(message) = parts.next().await.transpose()? {
+            match message.part {
+                Some(Part::Data(data)) => {
+                    import.write(data.offset, data.content).await.map_err(status)?;
+                }
+                Some(Part::Header(_)) => {
+                    return Err(status(StorageError::Sequence("there is a second header")));
+                }
+                None => return Err(status(StorageError::Sequence("a message is empty"))),
+            }
+        }
+        let imported = self.0.finish_import(import).await.map_err(status)?;
+        let answer = pb::ImportSnapshotResponse {
+            snapshot: Some(snapshot(&imported.snapshot)),
+            format: imported.format,
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn get_snapshot(
+        &self,
+        request: Request<pb::GetSnapshotRequest>,
+    ) -> Answer<pb::GetSnapshotResponse> {
+        let account = account_of(Caller::of_account(&request)?).map_err(status)?;
+        let wanted = id("snapshot_id", &request.get_ref().snapshot_id).map_err(status)?;
+        let found = self.0.snapshot(wanted, account).map_err(status)?;
+        Ok(Response::new(pb::GetSnapshotResponse { snapshot: Some(snapshot(&found)) }))
+    }
+
+    async fn list_snapshots(
+        &self,
+        request: Request<pb::ListSnapshotsRequest>,
+    ) -> Answer<pb::ListSnapshotsResponse> {
+        let account = account_of(Caller::of_account(&request)?).map_err(status)?;
+        let request = request.into_inner();
+        let canonical = pb::ListSnapshotsRequest::default();
+        let after = page_start(&request.page_token, &canonical, account).map_err(status)?;
+        let size = page_size(request.page_size);
+        let page = self.0.list_snapshots(account, after, size).map_err(status)?;
+        let last = page.items.last().filter(|_| page.more).map(|found| found.id);
+        Ok(Response::new(pb::ListSnapshotsResponse {
+            snapshots: page.items.iter().map(snapshot).collect(),
+            next_page_token: token(last, &canonical, account),
+        }))
+    }
+
+    async fn delete_snapshot(
+        &self,
+        request: Request<pb::DeleteSnapshotRequest>,
+    ) -> Answer<pb::DeleteSnapshotResponse> {
+        let caller = Caller::of_account(&request)?;
+        let account = account_of(caller).map_err(status)?;
+        let body = request.get_ref();
+        let asked = asked(caller, "DeleteSnapshot", &body.request_id, body);
+        let wanted = id("snapshot_id", &body.snapshot_id).map_err(status)?;
+        self.0.delete_snapshot(wanted, account, asked).await.map_err(status)?;
+        Ok(Response::new(pb::DeleteSnapshotResponse {}))
+    }
+
+    async fn list_volumes(
+        &self,
+        request: Request<pb::ListVolumesRequest>,
+    ) -> Answer<pb::ListVolumesResponse> {
+        let account = account_of(Caller::of_account(&request)?).map_err(status)?;
+        let request = request.into_inner();
+        let canonical = pb::ListVolumesRequest::default();
+        let after = page_start(&request.page_token, &canonical, account).map_err(status)?;
+        let size = page_size(request.page_size);
+        let page = self.0.list_volumes(account, after, size).map_err(status)?;
+        let last = page.items.last().filter(|_| page.more).map(|found| found.id);
+        let show = |found| volume(found, self.0.written_bytes(found));
+        Ok(Response::new(pb::ListVolumesResponse {
+            volumes: page.items.iter().map(show).collect(),
+            next_page_token: token(last, &canonical, account),
+        }))
+    }
+
+    async fn get_usage(
+        &self,
+        request: Request<pb::GetUsageRequest>,
+    ) -> Answer<pb::GetUsageResponse> {
+        let caller = Caller::of_account(&request)?;
+        let account = account_of(caller).map_err(status)?;
+        let usage = self.0.usage(account, caller.is_operator()).map_err(status)?;
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        Ok(Response::new(pb::GetUsageResponse {
+            logical_bytes: number(usage.logical_bytes),
+            stored_bytes: number(usage.stored_bytes),
+            chunks: number(usage.chunks),
+            snapshots: number(usage.snapshots),
+            volumes: number(usage.volumes),
+        }))
+    }
+}

@@ -1,0 +1,158 @@
+//! Volumes for a launch: made, opened, served.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use vmint_ids::{AccountId, InstanceId, ProductCode, SnapshotId, VolumeId};
+use vmint_store::TxError;
+
+use super::Step;
+use crate::{
+    Result, Storage, StorageError, Volume,
+    store::{fence, snapshots, volumes},
+    volume::{Attachment, size_for},
+};
+
+/// A volume to make and attach.
+#[derive(Debug, Clone)]
+pub(crate) struct NewVolume {
+    pub(crate) id: VolumeId,
+    pub(crate) snapshot: Option<SnapshotId>,
+    /// 0: the snapshot's exact size.
+    pub(crate) size_gib: i32,
+    pub(crate) instance: InstanceId,
+    pub(crate) device: String,
+    pub(crate) delete_on_termination: bool,
+    pub(crate) product_codes: Vec<ProductCode>,
+}
+
+impl Storage {
+    /// Makes volumes, or finds those made before, and serves each. Nothing is
+    /// copied: a volume is its snapshot's tree and an empty layer of writes.
+    pub(crate) async fn ensure_volumes(
+        &self,
+        step: Step,
+        account: AccountId,
+        wanted: Vec<NewVolume>,
+    ) -> Result<Vec<(Volume, PathBuf)>> {
+        let capabilities = wanted.iter().map(|_| capability()).collect::<Result<Vec<_>>>()?;
+        let made = self
+            .records
+            .commit(move |tx| {
+                fence(tx, step.epoch)?;
+                let mut made = Vec::new();
+                for (wanted, capability) in wanted.into_iter().zip(capabilities) {
+                    if let Some(there) = volumes::find(tx, wanted.id).map_err(TxError::Refused)? {
+                        made.push(there);
+                        continue;
+                    }
+                    let volume =
+                        new_volume(tx, account, wanted, capability).map_err(TxError::Refused)?;
+                    volumes::put(tx, &volume)?;
+                    made.push(volume);
+                }
+                Ok(made)
+            })
+            .await?;
+        let storage = self.clone();
+        Self::blocking(move || {
+            let mut served = Vec::new();
+            for volume in made {
+                storage.live.ensure(&volume, |content| storage.tree(content))?;
+                let capability = volume.attachment.as_ref().map(|at| at.capability.clone());
+                let socket = storage.live.socket(&capability.unwrap_or_default());
+                served.push((volume, socket));
+            }
+            Ok(served)
+        })
+        .await
+    }
+
+    /// Opens and serves every attached volume again after a restart, and
+    /// removes what a crash left without a record.
+    pub async fn restore(&self) -> Result<()> {
+        let storage = self.clone();
+        Self::blocking(move || {
+            let mut after = None;
+            loop {
+                let (page, last) = storage.list_attached(after, 500)?;
+                for volume in &page.items {
+                    // One damaged volume must not keep the others from their machines.
+                    if let Err(error) = storage.live.ensure(volume, |c| storage.tree(c)) {
+                        let error = vmint_rpc::chain(&error);
+                        tracing::error!(volume = %volume.id, error, "cannot be served");
+                    }
+                }
+                after = last;
+                if !page.more {
+                    break;
+                }
+            }
+            for id in storage.live.on_disk()? {
+                if storage.volume(id)?.is_none() {
+                    tracing::info!(volume = %id, "has no record; removed");
+                    storage.live.delete(id)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends every export.
+    pub async fn close(&self) {
+        let storage = self.clone();
+        let closed = Self::blocking(move || {
+            storage.live.close_all();
+            Ok(())
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "volumes were not closed");
+        }
+        self.records.store().close().await;
+    }
+}
+
+fn new_volume(
+    read: &impl vmint_store::Read,
+    account: AccountId,
+    wanted: NewVolume,
+    capability: String,
+) -> Result<Volume> {
+    let mut product_codes: BTreeSet<_> = wanted.product_codes.into_iter().collect();
+    let base = match wanted.snapshot {
+        Some(id) => {
+            let snapshot = snapshots::find(read, id)?.ok_or(StorageError::NoSuchSnapshot { id })?;
+            product_codes.extend(snapshot.product_codes.iter().cloned());
+            Some(snapshot.content().ok_or(StorageError::NotCompleted { id })?)
+        }
+        None => None,
+    };
+    let size_bytes = size_for(wanted.size_gib, base.map(|content| content.size_bytes))?;
+    Ok(Volume {
+        id: wanted.id,
+        account,
+        snapshot: wanted.snapshot,
+        size_bytes,
+        base,
+        attachment: Some(Attachment {
+            instance: wanted.instance,
+            device: wanted.device,
+            delete_on_termination: wanted.delete_on_termination,
+            capability,
+        }),
+        product_codes,
+        created_ms: now_ms(),
+    })
+}
+
+fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)).unwrap_or_default()
+}
+
+/// 128 random bits as text.
+fn capability() -> Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(hex::encode(bytes))
+}

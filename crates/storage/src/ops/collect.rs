@@ -1,0 +1,49 @@
+//! Giving back what nothing needs.
+
+use crate::{Content, Result, Storage};
+
+/// How many records are read at once.
+const STEP: usize = 500;
+
+impl Storage {
+    /// Everything that is needed: what snapshots hold and what lies under
+    /// volumes. What is being written or read is held by the block store.
+    fn needed(&self) -> Result<Vec<Content>> {
+        let mut needed = Vec::new();
+        let mut after = None;
+        loop {
+            let snapshots = self.records.all_snapshots(after, STEP)?;
+            needed.extend(snapshots.iter().filter_map(crate::Snapshot::content));
+            match snapshots.last() {
+                Some(last) => after = Some(last.id),
+                None => break,
+            }
+        }
+        let mut after = None;
+        loop {
+            let volumes = self.records.all_volumes(after, STEP)?;
+            needed.extend(volumes.iter().filter_map(|volume| volume.base));
+            match volumes.last() {
+                Some(last) => after = Some(last.id),
+                None => break,
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Looks once for blocks that nothing needs and gives them back; answers
+    /// how many bytes.
+    pub async fn collect(&self) -> Result<u64> {
+        let storage = self.clone();
+        Self::blocking(move || {
+            // Begun before the list is made, so that nothing made meanwhile is
+            // missed.
+            let collection = storage.blocks.begin_collect();
+            let root = |c: Content| (storage.domain(c.domain), c.root, c.size_bytes);
+            let needed: Vec<_> = storage.needed()?.into_iter().map(root).collect();
+            let report = collection.sweep(needed, Some(storage.config.trash()))?;
+            Ok(report.deleted_bytes)
+        })
+        .await
+    }
+}

@@ -1,0 +1,58 @@
+//! Another snapshot of the same content.
+
+use vmint_ids::{AccountId, ImageId, SnapshotId};
+use vmint_store::TxError;
+
+use super::Step;
+use crate::{
+    Result, Snapshot, Storage, StorageError,
+    snapshot::SnapshotState,
+    store::{fence, snapshots},
+};
+
+impl Storage {
+    /// Makes `(source, copy)` pairs for `account`. Costs no space: both name
+    /// the same tree, and either may go without the other.
+    pub(crate) async fn ensure_copies(
+        &self,
+        step: Step,
+        account: AccountId,
+        image: ImageId,
+        pairs: Vec<(SnapshotId, SnapshotId)>,
+        description: String,
+    ) -> Result<Vec<Snapshot>> {
+        self.records
+            .commit(move |tx| {
+                fence(tx, step.epoch)?;
+                let mut copies = Vec::new();
+                for (source, id) in pairs {
+                    if let Some(there) = snapshots::find(tx, id).map_err(TxError::Refused)? {
+                        copies.push(there);
+                        continue;
+                    }
+                    let source = snapshots::find(tx, source)
+                        .map_err(TxError::Refused)?
+                        .ok_or(TxError::Refused(StorageError::NoSuchSnapshot { id: source }))?;
+                    if !matches!(source.state, SnapshotState::Completed(_)) {
+                        let id = source.id;
+                        return Err(TxError::Refused(StorageError::NotCompleted { id }));
+                    }
+                    let copy = Snapshot {
+                        id,
+                        account,
+                        description: description.clone(),
+                        images: [image].into(),
+                        created_ms: tx.now_ms(),
+                        new_bytes: 0,
+                        stored_bytes: 0,
+                        volume: None,
+                        ..source
+                    };
+                    snapshots::put(tx, &copy)?;
+                    copies.push(copy);
+                }
+                Ok(copies)
+            })
+            .await
+    }
+}

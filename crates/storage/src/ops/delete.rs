@@ -1,0 +1,40 @@
+//! Snapshots that nobody needs.
+
+use vmint_ids::{AccountId, SnapshotId};
+use vmint_store::{Asked, TxError};
+
+use crate::{
+    Result, Storage, StorageError,
+    store::{LEDGER, snapshots},
+};
+
+/// What the ledger keeps: that it was done.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Done {}
+
+impl Storage {
+    /// Deletes a snapshot that no image needs. Its blocks go when nothing else
+    /// has them.
+    pub(crate) async fn delete_snapshot(
+        &self,
+        id: SnapshotId,
+        account: AccountId,
+        asked: Asked,
+    ) -> Result<()> {
+        self.records
+            .commit(move |tx| {
+                LEDGER.once(tx, &asked, |tx| {
+                    let snapshot = snapshots::owned(tx, id, account).map_err(TxError::Refused)?;
+                    if let Some(image) = snapshot.images.first() {
+                        let image = *image;
+                        return Err(TxError::Refused(StorageError::InUse { id, image }));
+                    }
+                    snapshots::remove(tx, id)?;
+                    Ok(Done {})
+                })
+            })
+            .await?;
+        tracing::info!(snapshot = %id, %account, "deleted");
+        Ok(())
+    }
+}

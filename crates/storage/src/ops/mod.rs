@@ -1,0 +1,74 @@
+//! What can be done with bytes, one file to a verb.
+
+mod attach;
+mod collect;
+mod copy;
+mod delete;
+mod freeze;
+mod import;
+mod list;
+mod release;
+mod usage;
+mod uses;
+
+use std::sync::Arc;
+
+use vmint_blocks::{BlockStore, Domain, Tree};
+use vmint_ids::AccountId;
+use vmint_store::Store;
+
+use crate::{Config, Content, Result, live::Live, store::Records};
+
+pub(crate) use attach::NewVolume;
+
+/// Storage itself, free of any transport. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    pub(crate) records: Records,
+    pub(crate) blocks: BlockStore,
+    pub(crate) live: Arc<Live>,
+    pub(crate) config: Arc<Config>,
+    /// What deduplication domains are derived from.
+    secret: Arc<[u8]>,
+    /// One freeze or import of a kind of work at a time is enough for a host.
+    pub(crate) heavy: Arc<tokio::sync::Semaphore>,
+}
+
+/// Which step of which saga asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) epoch: u64,
+}
+
+impl Storage {
+    /// Puts the parts together; [`Storage::restore`] brings attached volumes
+    /// back.
+    pub fn new(store: Store, blocks: BlockStore, secret: &[u8], config: Config) -> Self {
+        let live = Live::new(config.service.data.join("volumes"), config.exports_dir.clone());
+        Self {
+            records: Records::new(store),
+            blocks,
+            live: Arc::new(live),
+            config: Arc::new(config),
+            secret: secret.into(),
+            heavy: Arc::new(tokio::sync::Semaphore::new(4)),
+        }
+    }
+
+    /// The deduplication domain of an account.
+    pub(crate) fn domain(&self, account: AccountId) -> Domain {
+        Domain::derive(&self.secret, &account.to_string())
+    }
+
+    /// Content as a tree to read.
+    pub(crate) fn tree(&self, content: &Content) -> Tree {
+        self.blocks.tree(self.domain(content.domain), content.root, content.size_bytes)
+    }
+
+    /// Runs what blocks where blocking is allowed.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        tokio::task::spawn_blocking(work).await?
+    }
+}

@@ -1,0 +1,63 @@
+//! Volumes whose instance is gone.
+
+use vmint_ids::{InstanceId, VolumeId};
+use vmint_store::TxError;
+
+use super::Step;
+use crate::{
+    Result, Storage,
+    store::{fence, volumes},
+};
+
+impl Storage {
+    /// Ends the exports of instances' volumes and deletes those that go with
+    /// their instance (`undo`: all of them). Instances without volumes are no
+    /// error.
+    pub(crate) async fn release_volumes(
+        &self,
+        step: Step,
+        instances: Vec<InstanceId>,
+        undo: bool,
+    ) -> Result<Vec<VolumeId>> {
+        let storage = self.clone();
+        let of = instances.clone();
+        // Closed before the records go: a volume without a record but with a
+        // socket would be nobody's.
+        Self::blocking(move || {
+            for instance in of {
+                for volume in volumes::of_instance(storage.records.store(), instance)? {
+                    let capability = volume.attachment.as_ref().map(|at| at.capability.as_str());
+                    storage.live.close(volume.id, capability);
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        let deleted = self
+            .records
+            .commit(move |tx| {
+                fence(tx, step.epoch)?;
+                let mut deleted = Vec::new();
+                for instance in instances {
+                    let attached = volumes::of_instance(tx, instance).map_err(TxError::Refused)?;
+                    for mut volume in attached {
+                        let goes = volume
+                            .attachment
+                            .take()
+                            .is_some_and(|at| undo || at.delete_on_termination);
+                        if goes {
+                            volumes::remove(tx, volume.id)?;
+                            deleted.push(volume.id);
+                        } else {
+                            volumes::put(tx, &volume)?;
+                        }
+                    }
+                }
+                Ok(deleted)
+            })
+            .await?;
+        let (storage, gone) = (self.clone(), deleted.clone());
+        Self::blocking(move || gone.iter().try_for_each(|id| storage.live.delete(*id))).await?;
+        Ok(deleted)
+    }
+}

@@ -1,0 +1,83 @@
+//! What storage keeps, and how it is found again.
+
+mod record;
+pub(crate) mod snapshots;
+pub(crate) mod volumes;
+
+use vmint_ids::{SnapshotId, VolumeId};
+use vmint_store::{Ledger, Read, Store, Table, Tx, TxError};
+
+use crate::{Result, StorageError};
+use record::{EpochRecord, SnapshotRecord, VolumeRecord};
+
+pub(crate) static SNAPSHOTS: Table<SnapshotId, SnapshotRecord> = Table::new("snapshots.v1")
+    .with_index("account", |_, record: &SnapshotRecord| vec![record.account.clone().into_bytes()])
+    .with_index("image", |_, record: &SnapshotRecord| {
+        record.images.iter().map(|image| image.clone().into_bytes()).collect()
+    });
+
+pub(crate) static VOLUMES: Table<VolumeId, VolumeRecord> = Table::new("volumes.v1")
+    .with_index("account", |_, record: &VolumeRecord| vec![record.account.clone().into_bytes()])
+    .with_index("instance", |_, record: &VolumeRecord| {
+        record.attachment.iter().map(|at| at.instance.clone().into_bytes()).collect()
+    });
+
+static EPOCHS: Table<u64, EpochRecord> = Table::new("epochs.v1");
+
+pub(crate) static LEDGER: Ledger = Ledger::new("requests.v1");
+
+/// Snapshots, volumes and what was asked before. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Records {
+    store: Store,
+}
+
+impl Records {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Runs `body` as one transaction.
+    pub(crate) async fn commit<T, F>(&self, body: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, TxError<StorageError>> + Send + 'static,
+    {
+        Ok(self.store.commit(body).await?)
+    }
+}
+
+/// Refuses steps of a gateway that another has taken over from.
+pub(crate) fn fence(tx: &mut Tx<'_>, epoch: u64) -> Result<(), TxError<StorageError>> {
+    let seen = EPOCHS.get(tx, &0)?.unwrap_or_default().epoch;
+    if epoch < seen {
+        return Err(TxError::Refused(StorageError::Fenced { epoch, seen }));
+    }
+    if epoch > seen {
+        EPOCHS.put(tx, &0, &EpochRecord { epoch })?;
+    }
+    Ok(())
+}
+
+/// A page of the records that have `value` in `index`, after the key `after`.
+pub(crate) fn listed<K, V, T>(
+    table: &Table<K, V>,
+    read: &impl Read,
+    index: &'static str,
+    value: &str,
+    after: Option<&K>,
+    limit: usize,
+) -> Result<Vec<T>>
+where
+    K: vmint_store::Key,
+    V: prost::Message + Default,
+    T: for<'a> TryFrom<&'a V, Error = StorageError>,
+{
+    let after = after.map(vmint_store::Key::encode);
+    let found = table.equal(read, index, value.as_bytes(), after.as_deref(), limit)?;
+    found.iter().map(|(_, record)| record.try_into()).collect()
+}

@@ -1,0 +1,242 @@
+//! Records as they lie on disk. Fields are only ever added.
+
+use vmint_blocks::Root;
+
+use crate::{
+    Content, StorageError,
+    snapshot::{Consistency, Snapshot, SnapshotState},
+    volume::{Attachment, Volume},
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ContentRecord {
+    #[prost(string, tag = "1")]
+    domain: String,
+    #[prost(bytes = "vec", tag = "2")]
+    root: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    size_bytes: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct SnapshotRecord {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    pub(crate) account: String,
+    #[prost(string, tag = "3")]
+    description: String,
+    /// 1 pending, 2 completed, 3 error.
+    #[prost(uint32, tag = "4")]
+    state: u32,
+    #[prost(string, tag = "5")]
+    error: String,
+    #[prost(message, optional, tag = "6")]
+    content: Option<ContentRecord>,
+    #[prost(uint64, tag = "7")]
+    size_bytes: u64,
+    #[prost(string, tag = "8")]
+    volume: String,
+    #[prost(string, repeated, tag = "9")]
+    product_codes: Vec<String>,
+    #[prost(string, repeated, tag = "10")]
+    pub(crate) images: Vec<String>,
+    #[prost(uint64, tag = "11")]
+    new_bytes: u64,
+    #[prost(uint64, tag = "12")]
+    stored_bytes: u64,
+    #[prost(uint64, tag = "13")]
+    created_ms: u64,
+    /// 1 imported, 2 stopped, 3 crash-consistent.
+    #[prost(uint32, tag = "14")]
+    consistency: u32,
+    #[prost(uint64, tag = "15")]
+    pause_micros: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct VolumeRecord {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    pub(crate) account: String,
+    #[prost(string, tag = "3")]
+    snapshot: String,
+    #[prost(uint64, tag = "4")]
+    size_bytes: u64,
+    #[prost(message, optional, tag = "5")]
+    base: Option<ContentRecord>,
+    #[prost(message, optional, tag = "6")]
+    pub(crate) attachment: Option<AttachmentRecord>,
+    #[prost(string, repeated, tag = "7")]
+    product_codes: Vec<String>,
+    #[prost(uint64, tag = "8")]
+    created_ms: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct AttachmentRecord {
+    #[prost(string, tag = "1")]
+    pub(crate) instance: String,
+    #[prost(string, tag = "2")]
+    device: String,
+    #[prost(bool, tag = "3")]
+    delete_on_termination: bool,
+    #[prost(string, tag = "4")]
+    capability: String,
+}
+
+/// The highest epoch a saga step came with.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct EpochRecord {
+    #[prost(uint64, tag = "1")]
+    pub(crate) epoch: u64,
+}
+
+fn texts<T: ToString>(values: impl IntoIterator<Item = T>) -> Vec<String> {
+    values.into_iter().map(|value| value.to_string()).collect()
+}
+
+fn parsed<T: std::str::FromStr, C: FromIterator<T>>(texts: &[String]) -> Result<C, StorageError> {
+    texts.iter().map(|text| text.parse().map_err(|_| StorageError::Damaged)).collect()
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> Result<T, StorageError> {
+    text.parse().map_err(|_| StorageError::Damaged)
+}
+
+fn optional<T: std::str::FromStr>(text: &str) -> Result<Option<T>, StorageError> {
+    if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
+}
+
+impl From<&Content> for ContentRecord {
+    fn from(content: &Content) -> Self {
+        Self {
+            domain: content.domain.to_string(),
+            root: content.root.to_bytes().to_vec(),
+            size_bytes: content.size_bytes,
+        }
+    }
+}
+
+impl TryFrom<&ContentRecord> for Content {
+    type Error = StorageError;
+
+    fn try_from(record: &ContentRecord) -> Result<Self, StorageError> {
+        let root = record.root.as_slice().try_into().map_err(|_| StorageError::Damaged)?;
+        Ok(Self {
+            domain: parse(&record.domain)?,
+            root: Root::from_bytes(root),
+            size_bytes: record.size_bytes,
+        })
+    }
+}
+
+impl From<&Snapshot> for SnapshotRecord {
+    fn from(snapshot: &Snapshot) -> Self {
+        let (state, error) = match &snapshot.state {
+            SnapshotState::Pending => (1, String::new()),
+            SnapshotState::Completed(_) => (2, String::new()),
+            SnapshotState::Error(why) => (3, why.clone()),
+        };
+        Self {
+            id: snapshot.id.to_string(),
+            account: snapshot.account.to_string(),
+            description: snapshot.description.clone(),
+            state,
+            error,
+            content: snapshot.content().as_ref().map(ContentRecord::from),
+            size_bytes: snapshot.size_bytes,
+            volume: snapshot.volume.map(|id| id.to_string()).unwrap_or_default(),
+            product_codes: texts(&snapshot.product_codes),
+            images: texts(&snapshot.images),
+            new_bytes: snapshot.new_bytes,
+            stored_bytes: snapshot.stored_bytes,
+            created_ms: snapshot.created_ms,
+            consistency: match snapshot.consistency {
+                Consistency::Imported => 1,
+                Consistency::Stopped => 2,
+                Consistency::Crash => 3,
+            },
+            pause_micros: snapshot.pause_micros,
+        }
+    }
+}
+
+impl TryFrom<&SnapshotRecord> for Snapshot {
+    type Error = StorageError;
+
+    fn try_from(record: &SnapshotRecord) -> Result<Self, StorageError> {
+        let state = match (record.state, &record.content) {
+            (1, _) => SnapshotState::Pending,
+            (2, Some(content)) => SnapshotState::Completed(content.try_into()?),
+            (3, _) => SnapshotState::Error(record.error.clone()),
+            _ => return Err(StorageError::Damaged),
+        };
+        Ok(Self {
+            id: parse(&record.id)?,
+            account: parse(&record.account)?,
+            description: record.description.clone(),
+            state,
+            size_bytes: record.size_bytes,
+            volume: optional(&record.volume)?,
+            product_codes: parsed(&record.product_codes)?,
+            images: parsed(&record.images)?,
+            new_bytes: record.new_bytes,
+            stored_bytes: record.stored_bytes,
+            created_ms: record.created_ms,
+            consistency: match record.consistency {
+                1 => Consistency::Imported,
+                2 => Consistency::Stopped,
+                3 => Consistency::Crash,
+                _ => return Err(StorageError::Damaged),
+            },
+            pause_micros: record.pause_micros,
+        })
+    }
+}
+
+impl From<&Volume> for VolumeRecord {
+    fn from(volume: &Volume) -> Self {
+        Self {
+            id: volume.id.to_string(),
+            account: volume.account.to_string(),
+            snapshot: volume.snapshot.map(|id| id.to_string()).unwrap_or_default(),
+            size_bytes: volume.size_bytes,
+            base: volume.base.as_ref().map(ContentRecord::from),
+            attachment: volume.attachment.as_ref().map(|attachment| AttachmentRecord {
+                instance: attachment.instance.to_string(),
+                device: attachment.device.clone(),
+                delete_on_termination: attachment.delete_on_termination,
+                capability: attachment.capability.clone(),
+            }),
+            product_codes: texts(&volume.product_codes),
+            created_ms: volume.created_ms,
+        }
+    }
+}
+
+impl TryFrom<&VolumeRecord> for Volume {
+    type Error = StorageError;
+
+    fn try_from(record: &VolumeRecord) -> Result<Self, StorageError> {
+        let attachment = record.attachment.as_ref().map(|attachment| {
+            Ok::<_, StorageError>(Attachment {
+                instance: parse(&attachment.instance)?,
+                device: attachment.device.clone(),
+                delete_on_termination: attachment.delete_on_termination,
+                capability: attachment.capability.clone(),
+            })
+        });
+        Ok(Self {
+            id: parse(&record.id)?,
+            account: parse(&record.account)?,
+            snapshot: optional(&record.snapshot)?,
+            size_bytes: record.size_bytes,
+            base: record.base.as_ref().map(Content::try_from).transpose()?,
+            attachment: attachment.transpose()?,
+            product_codes: parsed(&record.product_codes)?,
+            created_ms: record.created_ms,
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! Volumes as records.
+
+use vmint_ids::{AccountId, InstanceId, VolumeId};
+use vmint_store::{Read, Tx, TxError};
+
+use super::{Records, VOLUMES, listed};
+use crate::{Result, StorageError, Volume};
+
+/// The volume `id`, if there is one.
+pub(crate) fn find(read: &impl Read, id: VolumeId) -> Result<Option<Volume>> {
+    VOLUMES.get(read, &id)?.as_ref().map(Volume::try_from).transpose()
+}
+
+pub(crate) fn put(tx: &mut Tx<'_>, volume: &Volume) -> Result<(), TxError<StorageError>> {
+    Ok(VOLUMES.put(tx, &volume.id, &volume.into())?)
+}
+
+pub(crate) fn remove(tx: &mut Tx<'_>, id: VolumeId) -> Result<(), TxError<StorageError>> {
+    Ok(VOLUMES.remove(tx, &id)?)
+}
+
+/// Every volume attached to `instance`.
+pub(crate) fn of_instance(read: &impl Read, instance: InstanceId) -> Result<Vec<Volume>> {
+    listed(&VOLUMES, read, "instance", &instance.to_string(), None, 1000)
+}
+
+impl Records {
+    /// Up to `limit` of an account's volumes after `after`, by id.
+    pub(crate) fn volumes_of(
+        &self,
+        account: AccountId,
+        after: Option<VolumeId>,
+        limit: usize,
+    ) -> Result<Vec<Volume>> {
+        listed(&VOLUMES, &self.store, "account", &account.to_string(), after.as_ref(), limit)
+    }
+
+    /// Up to `limit` of all volumes after `after`, by id.
+    pub(crate) fn all_volumes(&self, after: Option<VolumeId>, limit: usize) -> Result<Vec<Volume>> {
+        let after = after.map(VolumeId::to_key);
+        let found = VOLUMES.scan(&self.store, &[], after.as_ref().map(|k| &k[..]), limit)?;
+        found.iter().map(|(_, record)| record.try_into()).collect()
+    }
+}
