@@ -1,0 +1,44 @@
+//! What can be done with images, one file to a verb.
+
+mod add_codes;
+mod deregister;
+mod get;
+mod make;
+mod pin;
+mod query;
+mod release;
+mod set_state;
+mod show;
+mod update;
+
+use vmint_store::Store;
+
+use crate::{Result, index::Index, store::Images};
+
+pub use make::NewImage;
+pub use query::{Page, Query};
+pub use set_state::Progress;
+pub use update::Update;
+
+/// The catalog itself, free of any transport. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    images: Images,
+    index: Index,
+}
+
+impl Catalog {
+    /// Reads every image once, for the index. Blocks meanwhile.
+    pub fn open(store: Store) -> Result<Self> {
+        let images = Images::new(store);
+        let index = Index::build(images.clone())?;
+        Ok(Self { images, index })
+    }
+}
+
+/// An image, and whether everybody may launch it as far as the hints say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub image: std::sync::Arc<crate::Image>,
+    pub public: bool,
+}

@@ -1,0 +1,39 @@
+use vmint_ids::{AccountId, ImageId};
+use vmint_store::Asked;
+
+use crate::{Catalog, CatalogError, Image, Result, image::check_description, tag::changed_tags};
+
+/// What to change of an image.
+#[derive(Debug)]
+pub struct Update {
+    pub id: ImageId,
+    /// Whose it must be.
+    pub owner: AccountId,
+    pub description: Option<String>,
+    pub put_tags: Vec<(String, String)>,
+    /// Taken away before the others are put.
+    pub remove_tags: Vec<String>,
+    /// Change it only while it still has this one.
+    pub etag: Option<String>,
+    pub asked: Asked,
+}
+
+impl Catalog {
+    /// Changes the description or the tags of an image.
+    pub async fn update(&self, update: Update) -> Result<Image> {
+        let Update { id, owner, description, put_tags, remove_tags, etag, asked } = update;
+        if let Some(description) = &description {
+            check_description(description)?;
+        }
+        let change = move |image: &mut Image| {
+            if let Some(etag) = etag.filter(|etag| *etag != image.etag()) {
+                return Err(CatalogError::EtagMismatch { image: image.id.to_string(), etag });
+            }
+            let before = image.clone();
+            image.tags = changed_tags(&image.tags, &put_tags, &remove_tags)?;
+            image.description = description.unwrap_or_else(|| before.description.clone());
+            Ok(*image != before)
+        };
+        self.images.update(id, owner, asked, change).await
+    }
+}
