@@ -8,6 +8,7 @@
 mod cgroup;
 mod confine;
 mod console;
+mod filter;
 mod namespace;
 mod relay;
 mod spawn;

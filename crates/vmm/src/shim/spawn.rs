@@ -14,7 +14,7 @@ use std::{
 use rustix::io::fcntl_dupfd_cloexec;
 use tokio::{io::AsyncReadExt, net::unix::pipe, task::JoinHandle};
 
-use super::{Sockets, Step, cgroup, confine, step};
+use super::{Sockets, Step, cgroup, confine, filter, step};
 use crate::{
     command::{self, OPERATOR_FD, QMP_FD, SERIAL_FD},
     layout::{Confinement, now_us},
@@ -195,6 +195,9 @@ fn strip(plan: &Plan, tell: &mut File) -> Step<()> {
     }
     step("dropping capabilities", confine::drop_capabilities(0))?;
     confine::die_with_parent();
+    if let Err(error) = filter::install() {
+        let _ = writeln!(tell, "note no filter of system calls: {error}");
+    }
     // SAFETY: restores the built-in dispositions the program expects.
     #[allow(unsafe_code)]
     unsafe {

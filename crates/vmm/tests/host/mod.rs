@@ -35,9 +35,12 @@ impl Disk {
             .kill_on_drop(true)
             .spawn()
             .ok()?;
-        while std::fs::metadata(&socket).is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let bound = async {
+            while std::fs::metadata(&socket).is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LONG, bound).await.expect("nbdkit serves");
         let all = std::fs::Permissions::from_mode(0o666);
         std::fs::set_permissions(&socket, all).expect("mode");
         Some(Self { socket, _server: server, _dir: dir })
