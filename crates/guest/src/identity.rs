@@ -12,13 +12,15 @@ use crate::metadata::Metadata;
 
 const STATE: &str = "var/lib/vmint";
 const HOST_KEY: &str = "etc/dropbear/dropbear_ed25519_host_key";
+/// What `finish` says of us, until the next boot.
+pub(crate) const IDENTITY: &str = "/run/vmint-identity";
 const AUTHORIZED: &str = "root/.ssh/authorized_keys";
 /// Stands before the one key that is ours to replace.
 const MARK: &str = "# The launch key of this instance:";
 /// The longest name Linux takes.
 const NAME_LIMIT: usize = 64;
 
-/// Sets host name, keys and the note of who we are; prints the `ready` line.
+/// Sets host name, keys and the note of who we are.
 pub(crate) fn boot() -> Result<(), Box<dyn Error>> {
     let root = Path::new("/");
     let metadata = Metadata::open()?;
@@ -36,7 +38,8 @@ pub(crate) fn boot() -> Result<(), Box<dyn Error>> {
         state.set_instance(&instance)?;
     }
     let host_key = host_key(root)?;
-    println!("vmint-guest: ready instance={instance} image={image} ssh-host-key={host_key}");
+    let line = format!("instance={instance} image={image} ssh-host-key={host_key}");
+    fs::write(IDENTITY, line)?;
     Ok(())
 }
 

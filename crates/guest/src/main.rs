@@ -1,17 +1,17 @@
 //! The first-boot agent of vmint's own images.
 //!
 //! `boot` makes the machine what its metadata says: host name, launch key, host keys of
-//! its own. `user-data` then runs the user's script, once per instance. `power-button`
-//! stays and switches the machine off when the button is pressed.
+//! its own. `finish` says when it can be reached and runs the user's script, once per
+//! instance. `power-button` stays and switches the machine off when the button is pressed.
 
 // Times are told in seconds throughout, so that they compare.
 #![allow(clippy::duration_suboptimal_units)]
 
+mod finish;
 mod http;
 mod identity;
 mod metadata;
 mod power;
-mod user_data;
 
 use std::process::ExitCode;
 
@@ -19,10 +19,10 @@ fn main() -> ExitCode {
     let verb = std::env::args().nth(1).unwrap_or_default();
     let result = match verb.as_str() {
         "boot" => identity::boot(),
-        "user-data" => user_data::run(),
+        "finish" => finish::run(),
         "power-button" => power::watch(),
         _ => {
-            eprintln!("usage: vmint-guest boot | user-data | power-button");
+            eprintln!("usage: vmint-guest boot | finish | power-button");
             return ExitCode::from(2);
         }
     };

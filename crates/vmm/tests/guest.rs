@@ -12,6 +12,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Output, Stdio},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use host::{Disk, LONG, machine, shim};
@@ -23,6 +24,9 @@ use tokio::{
     task::JoinHandle,
 };
 use vmint_vmm::{Machine, Status, layout};
+
+/// How long the disk server stays away in the middle.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// The image, built once for this test's process; `None` if this host cannot.
 async fn image(dir: &Path) -> Option<(PathBuf, u64)> {
@@ -183,7 +187,7 @@ async fn the_demo_image_becomes_an_instance_and_then_another() {
     let Some((second_key, second_public)) = key(work.path(), "second").await else { return };
     let Some((image, size)) = image(work.path()).await else { return };
     let file = format!("file={}", image.display());
-    let Some(disk) = Disk::serve(&["file", &file]).await else {
+    let Some(mut disk) = Disk::serve(&["file", &file]).await else {
         eprintln!("SKIPPED: nbdkit is not installed");
         return;
     };
@@ -211,6 +215,14 @@ async fn the_demo_image_becomes_an_instance_and_then_another() {
     assert_eq!(text, "host-i-first\nran\n", "{}", String::from_utf8_lossy(&said.stderr));
     let stranger = ssh(port, &second_key, "true").await;
     assert!(!stranger.status.success(), "a key that was not given opens the door");
+    // A disk server that crashes costs the guest a pause, and no error.
+    let write = "dd if=/dev/urandom of=/root/data bs=64k count=64 2>/dev/null && sync && \
+                 dmesg | grep -c 'I/O error'";
+    let (_, wrote) = tokio::join!(disk.crash(PAUSE), ssh(port, &first_key, write));
+    assert_eq!(String::from_utf8_lossy(&wrote.stdout), "0\n");
+    let size = ssh(port, &first_key, "sync; stat -c %s /root/data").await;
+    assert_eq!(String::from_utf8_lossy(&size.stdout), "4194304\n");
+
     // Nothing but the metadata service is there to be reached.
     let probe = "ping -c1 -W1 10.0.2.1 >/dev/null; for a in 10.0.2.1:22 127.0.0.1:8773 \
                  169.254.169.254:22 1.1.1.1:53; do nc -w 2 ${a%:*} ${a#*:} </dev/null \

@@ -181,3 +181,35 @@ async fn a_machine_dies_with_its_shim() {
     }
     panic!("QEMU outlived its shim");
 }
+
+#[tokio::test]
+async fn a_machine_needs_no_root() {
+    let ourselves = std::env::current_exe().expect("ourselves");
+    // The tests above proved it already.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let Some((_disk, _spec)) = prepared().await else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(dir.path(), open).expect("mode");
+    let as_nobody = |program: &std::path::Path| {
+        let mut command = tokio::process::Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
+        command.env("TMPDIR", dir.path()).kill_on_drop(true);
+        command
+    };
+    let run = as_nobody(&ourselves).arg("--list").output().await;
+    if !run.is_ok_and(|o| o.status.success()) {
+        eprintln!("SKIPPED: another user cannot run {}", ourselves.display());
+        return;
+    }
+    let output = as_nobody(&ourselves)
+        .args(["--exact", "a_machine_runs_pauses_resumes_and_quits", "--nocapture"])
+        .output()
+        .await
+        .expect("run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("user_namespace: true, mounts: true, processes: true"), "{said}");
+}

@@ -17,33 +17,49 @@ pub(crate) const LONG: Duration = Duration::from_secs(120);
 /// A disk served over NBD until dropped.
 pub(crate) struct Disk {
     pub(crate) socket: PathBuf,
-    _server: Child,
+    words: Vec<String>,
+    server: Child,
     _dir: tempfile::TempDir,
 }
 
 impl Disk {
     /// Serves with nbdkit's plugin and arguments in `words`; `None` if there is no nbdkit.
     pub(crate) async fn serve(words: &[&str]) -> Option<Self> {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().expect("a directory");
         let socket = dir.path().join("nbd.sock");
+        let words: Vec<String> = words.iter().map(|&w| w.to_owned()).collect();
+        let server = Self::start(&socket, &words).await?;
+        Some(Self { socket, words, server, _dir: dir })
+    }
+
+    /// Kills the server as a crash would and starts it anew after `pause`.
+    #[allow(dead_code)]
+    pub(crate) async fn crash(&mut self, pause: Duration) {
+        self.server.kill().await.expect("killed");
+        std::fs::remove_file(&self.socket).expect("removed");
+        tokio::time::sleep(pause).await;
+        self.server = Self::start(&self.socket, &self.words).await.expect("nbdkit");
+    }
+
+    async fn start(socket: &Path, words: &[String]) -> Option<Child> {
+        use std::os::unix::fs::PermissionsExt;
         let server = Command::new("nbdkit")
             .args(["--foreground", "--unix"])
-            .arg(&socket)
+            .arg(socket)
             .args(words)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .ok()?;
         let bound = async {
-            while std::fs::metadata(&socket).is_err() {
+            while std::fs::metadata(socket).is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         tokio::time::timeout(LONG, bound).await.expect("nbdkit serves");
         let all = std::fs::Permissions::from_mode(0o666);
-        std::fs::set_permissions(&socket, all).expect("mode");
-        Some(Self { socket, _server: server, _dir: dir })
+        std::fs::set_permissions(socket, all).expect("mode");
+        Some(server)
     }
 }
 

@@ -44,9 +44,9 @@ exec </dev/console >/dev/console 2>&1
 exec /bin/busybox init
 ";
 const INITTAB: &str = "::sysinit:/etc/rc
-::once:/sbin/vmint-guest user-data
-::respawn:/sbin/vmint-guest power-button
 ::respawn:/usr/sbin/dropbear -F -R -s
+::respawn:/sbin/vmint-guest power-button
+::once:/sbin/vmint-guest finish
 ttyS0::askfirst:-/bin/sh
 ::ctrlaltdel:/sbin/reboot
 ::shutdown:/etc/rc.shutdown

@@ -1,19 +1,46 @@
-//! The user's script: run at most once per instance.
+//! The end of a boot: the line that says so, and the user's script, at most once an instance.
 
 use std::{
     error::Error,
     fs,
+    net::{Ipv4Addr, TcpStream},
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::Path,
     process::{Command, Stdio},
+    thread,
+    time::Duration,
 };
 
-use crate::{identity::State, metadata::Metadata};
+use crate::{
+    identity::{IDENTITY, State},
+    metadata::Metadata,
+};
 
 const LOG: &str = "/var/log/user-data.log";
 
-/// Runs user data that begins with `#!`, unless this instance did already.
+const SSH_PORT: u16 = 22;
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSES: usize = 400;
+
+/// Prints the `ready` line as soon as ssh answers; then sees to the user data.
 pub(crate) fn run() -> Result<(), Box<dyn Error>> {
+    let identity = fs::read_to_string(IDENTITY).map_err(|_| "`boot` has not been done")?;
+    let mut answers = false;
+    for _ in 0..PAUSES {
+        answers = TcpStream::connect((Ipv4Addr::LOCALHOST, SSH_PORT)).is_ok();
+        if answers {
+            break;
+        }
+        thread::sleep(PAUSE);
+    }
+    let ssh = if answers { "" } else { " ssh=absent" };
+    // The shell's prompt may stand on this line already.
+    println!("\nvmint-guest: ready {identity}{ssh}");
+    user_data()
+}
+
+/// Runs user data that begins with `#!`, unless this instance did already.
+fn user_data() -> Result<(), Box<dyn Error>> {
     let state = State::open(Path::new("/"))?;
     let instance = state.instance().ok_or("who we are is not known yet; run `boot` first")?;
     if state.read("user-data-of").as_deref() == Some(instance.as_str()) {
