@@ -1,0 +1,243 @@
+//! Between messages and the launcher's own types.
+
+use prost::Message;
+use tonic::{Request, Status};
+use vmint_api::{launcher::v1 as pb, types::v1 as types};
+use vmint_ids::InstanceId;
+use vmint_rpc::{Caller, PageToken};
+use vmint_store::{Asked, Key as _};
+
+use crate::{
+    Filters, Happening, Instance, InstanceType, KeyPair, Launcher, LauncherError, MachineEvent,
+    Reservation, Result, State, Volume, clock, hypervisor::Host,
+};
+
+const MOST_IDS: usize = 1000;
+
+/// Who asks, under which request id, and what.
+pub(super) fn asked<R: Message>(
+    request: Request<R>,
+    method: &str,
+    id: impl FnOnce(&R) -> &String,
+) -> Result<(String, Asked, R), Status> {
+    let account = Caller::of_account(&request)?.account.clone();
+    let request = request.into_inner();
+    let asked = Asked {
+        account: account.clone(),
+        method: method.to_owned(),
+        request_id: id(&request).clone(),
+        digest: *blake3::hash(&request.encode_to_vec()).as_bytes(),
+    };
+    if asked.request_id.len() > 128 {
+        let long = LauncherError::field("request_id", "is longer than 128 bytes");
+        return Err(vmint_rpc::to_status(&long));
+    }
+    Ok((account, asked, request))
+}
+
+pub(super) fn epoch(saga: Option<&types::SagaStep>) -> Result<u64> {
+    saga.map(|saga| saga.epoch).ok_or_else(|| LauncherError::field("saga", "must be set"))
+}
+
+pub(super) fn ids(texts: &[String]) -> Result<Vec<InstanceId>> {
+    let bad = |_| LauncherError::field("instance_ids", "must be instances' ids");
+    texts.iter().take(MOST_IDS).map(|text| text.parse().map_err(bad)).collect()
+}
+
+/// Those of the texts that are ids at all: no other can be known.
+pub(super) fn known_ids(texts: &[String]) -> Result<Vec<InstanceId>> {
+    if texts.len() > MOST_IDS {
+        return Err(LauncherError::field("instance_ids", "give at most 1000"));
+    }
+    Ok(texts.iter().filter_map(|text| text.parse().ok()).collect())
+}
+
+pub(super) fn reservation(r: pb::EnsureReservedRequest) -> Result<Reservation> {
+    Ok(Reservation {
+        epoch: epoch(r.saga.as_ref())?,
+        ids: ids(&r.instance_ids)?,
+        account: r.account_id,
+        image: r.image_id,
+        instance_type: r.instance_type,
+        key_name: r.key_name,
+        reservation: r.reservation_id,
+        user_data: r.user_data.into(),
+        product_codes: r.product_codes,
+        tags: r.tags.into_iter().map(|tag| (tag.key, tag.value)).collect(),
+        name: r.name,
+        architecture: r.architecture,
+        boot_mode: r.boot_mode,
+    })
+}
+
+pub(super) fn volumes(given: Vec<pb::InstanceVolumes>) -> Result<Vec<(InstanceId, Vec<Volume>)>> {
+    let bad = |_| LauncherError::field("instances.instance_id", "must be an instance's id");
+    let one = |given: pb::InstanceVolumes| {
+        let volumes = given.volumes.into_iter().map(|v| Volume {
+            id: v.volume_id,
+            device: v.device_name,
+            delete_on_termination: v.delete_on_termination,
+            export: v.export_path.into(),
+            size_bytes: u64::try_from(v.size_bytes).unwrap_or(0),
+        });
+        Ok((given.instance_id.parse().map_err(bad)?, volumes.collect()))
+    };
+    given.into_iter().map(one).collect()
+}
+
+/// An instance as its owner sees it.
+pub(super) fn shown(instance: Instance) -> pb::Instance {
+    let mut shown = pb::Instance::from(instance);
+    for volume in &mut shown.volumes {
+        volume.export_path.clear();
+    }
+    shown
+}
+
+impl From<Instance> for pb::Instance {
+    fn from(i: Instance) -> Self {
+        let running = i.state.has_machine();
+        let volume = |v: &Volume| pb::AttachedVolume {
+            volume_id: v.id.clone(),
+            device_name: v.device.clone(),
+            delete_on_termination: v.delete_on_termination,
+            export_path: v.export.to_string_lossy().into_owned(),
+            size_bytes: i64::try_from(v.size_bytes).unwrap_or(i64::MAX),
+        };
+        let identity = i.identity.as_ref();
+        Self {
+            instance_id: i.id.to_string(),
+            account_id: i.account,
+            image_id: i.image,
+            state: state(i.state).into(),
+            state_reason: i.reason,
+            instance_type: i.instance_type,
+            key_name: i.key_name,
+            launch_index: i32::try_from(i.launch_index).unwrap_or(i32::MAX),
+            reservation_id: i.reservation,
+            volumes: identity.map(|d| d.volumes.iter().map(volume).collect()).unwrap_or_default(),
+            private_ip_address: identity.map(|d| d.private_ip.to_string()).unwrap_or_default(),
+            ssh_endpoint: i
+                .ssh
+                .filter(|_| running)
+                .map(|e| pb::Endpoint { address: e.address.to_string(), port: e.port.into() }),
+            product_codes: i.product_codes,
+            tags: i.tags.into_iter().map(|(key, value)| types::Tag { key, value }).collect(),
+            accelerator: i.accelerator,
+            sandbox_gaps: i.sandbox_gaps,
+            launch_time: Some(clock::stamp(i.launched_at)),
+            transition_time: Some(clock::stamp(i.changed_at)),
+            machine_start_time: i.started_at.filter(|_| running).map(clock::stamp),
+            name: i.name,
+        }
+    }
+}
+
+fn state(state: State) -> pb::InstanceState {
+    use pb::InstanceState as S;
+    match state {
+        State::Pending => S::Pending,
+        State::Running => S::Running,
+        State::Stopping => S::Stopping,
+        State::Stopped => S::Stopped,
+        State::ShuttingDown => S::ShuttingDown,
+        State::Terminated => S::Terminated,
+    }
+}
+
+impl From<MachineEvent> for pb::MachineEvent {
+    fn from(event: MachineEvent) -> Self {
+        let kind = match event.kind {
+            Happening::Started => pb::MachineEventKind::Started,
+            Happening::Stopped => pb::MachineEventKind::Stopped,
+            Happening::Terminated => pb::MachineEventKind::Terminated,
+        };
+        Self {
+            sequence: event.sequence,
+            instance_id: event.instance,
+            account_id: event.account,
+            image_id: event.image,
+            product_codes: event.product_codes,
+            kind: kind.into(),
+            run: i64::try_from(event.run).unwrap_or(i64::MAX),
+            time: Some(clock::stamp(event.at)),
+        }
+    }
+}
+
+impl From<KeyPair> for pb::KeyPair {
+    fn from(pair: KeyPair) -> Self {
+        Self {
+            key_pair_id: pair.id.to_string(),
+            name: pair.name.as_str().to_owned(),
+            public_key: pair.public_key,
+            fingerprint: pair.fingerprint,
+            create_time: Some(clock::stamp(pair.created_at)),
+        }
+    }
+}
+
+impl From<&InstanceType> for pb::InstanceType {
+    fn from(size: &InstanceType) -> Self {
+        Self {
+            name: size.name.to_owned(),
+            cpus: size.cpus.into(),
+            memory_mib: i32::try_from(size.memory_mib).unwrap_or(i32::MAX),
+        }
+    }
+}
+
+impl From<Host> for pb::GetHostResponse {
+    fn from(host: Host) -> Self {
+        Self {
+            accelerator: host.accelerator,
+            accelerator_reason: host.reason,
+            qemu_version: host.version,
+            hint: host.hint,
+        }
+    }
+}
+
+fn page_size(asked: i32) -> usize {
+    match usize::try_from(asked) {
+        Ok(0) | Err(_) => 50,
+        Ok(n) => n.min(500),
+    }
+}
+
+pub(super) fn list_instances(
+    launcher: &Launcher,
+    account: &str,
+    mut r: pb::ListInstancesRequest,
+) -> Result<pb::ListInstancesResponse> {
+    let token = std::mem::take(&mut r.page_token);
+    let size = page_size(std::mem::take(&mut r.page_size));
+    let after = PageToken::read(&token, &r, account)?;
+    let filters = r.filters.iter().map(|f| (f.name.as_str(), f.values.as_slice()));
+    let filters = Filters::read(filters)?;
+    let page = launcher.list(account, &filters, after.as_deref(), size)?;
+    let next = page.next.map(|id| PageToken::new(&id.to_key(), &r, account).to_text());
+    Ok(pb::ListInstancesResponse {
+        instances: page.instances.into_iter().map(shown).collect(),
+        next_page_token: next.unwrap_or_default(),
+    })
+}
+
+pub(super) fn list_key_pairs(
+    launcher: &Launcher,
+    account: &str,
+    r: &pb::ListKeyPairsRequest,
+) -> Result<pb::ListKeyPairsResponse> {
+    let plain = pb::ListKeyPairsRequest::default();
+    let after = PageToken::read(&r.page_token, &plain, account)?;
+    let (pairs, more) =
+        launcher.list_key_pairs(account, after.as_deref(), page_size(r.page_size))?;
+    let next = pairs.last().filter(|_| more).map(|last| {
+        let key = (account.to_owned(), last.name.as_str().to_owned()).encode();
+        PageToken::new(&key, &plain, account).to_text()
+    });
+    Ok(pb::ListKeyPairsResponse {
+        key_pairs: pairs.into_iter().map(Into::into).collect(),
+        next_page_token: next.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,268 @@
+//! An instance, and what its life's events do to it.
+//!
+//! Times are milliseconds since 1970.
+
+use std::{net::Ipv4Addr, path::PathBuf};
+
+use vmint_ids::InstanceId;
+
+use crate::{LauncherError, Result, State};
+
+/// A machine's user data is at most this long, in bytes.
+pub const MAX_USER_DATA: usize = 16 << 10;
+
+/// At most this many instances in one launch.
+pub const MAX_LAUNCH: usize = 20;
+
+/// A machine launched from an image, or being launched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub id: InstanceId,
+    pub account: String,
+    pub image: String,
+    pub state: State,
+    /// Why it is where it is, for a person.
+    pub reason: String,
+    pub instance_type: String,
+    pub memory_mib: u32,
+    pub cpus: u16,
+    /// Empty if it has none.
+    pub key_name: String,
+    /// Copied at launch, so that deleting the key pair changes nothing.
+    pub public_key: String,
+    pub launch_index: u32,
+    pub reservation: String,
+    pub product_codes: Vec<String>,
+    pub tags: Vec<(String, String)>,
+    pub name: String,
+    pub launched_at: i64,
+    pub changed_at: i64,
+    /// Set once volumes and addresses are known.
+    pub identity: Option<Identity>,
+    /// How often its machine was begun.
+    pub run: u64,
+    /// The present run was announced and its end was not.
+    pub run_open: bool,
+    /// When the guest of the present or last run began to run.
+    pub started_at: Option<i64>,
+    /// Of the present or last run: "kvm" or "tcg", and what its sandbox lacked.
+    pub accelerator: String,
+    pub sandbox_gaps: Vec<String>,
+    pub ssh: Option<Endpoint>,
+}
+
+/// What makes a machine this instance's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The root first.
+    pub volumes: Vec<Volume>,
+    /// Its place in the networks: private and loopback address follow from it.
+    pub slot: u32,
+    pub mac: [u8; 6],
+    pub private_ip: Ipv4Addr,
+    /// Begins with `ec2`.
+    pub uuid: String,
+    /// What its metadata tokens are sealed with.
+    pub token_secret: [u8; 32],
+}
+
+/// A disk at an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    pub id: String,
+    pub device: String,
+    pub delete_on_termination: bool,
+    pub export: PathBuf,
+    pub size_bytes: u64,
+}
+
+/// Where a machine is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    pub address: Ipv4Addr,
+    pub port: u16,
+}
+
+/// What others are told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    Started,
+    Stopped,
+    Terminated,
+}
+
+/// What is known of a run once the guest runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    pub started_at: i64,
+    pub accelerator: String,
+    pub sandbox_gaps: Vec<String>,
+    pub ssh: Option<Endpoint>,
+}
+
+impl Instance {
+    /// The guest runs.
+    pub fn began(&mut self, run: Run, now: i64) -> Result<Happening> {
+        self.enter(State::Running, "", now)?;
+        self.run += 1;
+        self.run_open = true;
+        self.started_at = Some(run.started_at);
+        self.accelerator = run.accelerator;
+        self.sandbox_gaps = run.sandbox_gaps;
+        self.ssh = run.ssh.or(self.ssh);
+        Ok(Happening::Started)
+    }
+
+    /// Its machine is gone, since `at`; tells of a run that ended by it.
+    pub fn ended(&mut self, reason: &str, at: i64) -> Result<Option<Happening>> {
+        // Nothing ends before it began, whatever a clock says.
+        let at = at.max(self.started_at.filter(|_| self.run_open).unwrap_or(at));
+        self.enter(State::Stopped, reason, at)?;
+        Ok(self.close_run())
+    }
+
+    /// It is gone for good, since `at`, by way of [`State::ShuttingDown`].
+    pub fn terminated(&mut self, at: i64) -> Result<Vec<Happening>> {
+        let reason = self.reason.clone();
+        let at = at.max(self.started_at.filter(|_| self.run_open).unwrap_or(at));
+        self.enter(State::Terminated, &reason, at)?;
+        Ok(self.close_run().into_iter().chain([Happening::Terminated]).collect())
+    }
+
+    /// Goes to `next`, if the state it is in allows that.
+    pub fn enter(&mut self, next: State, reason: &str, now: i64) -> Result<()> {
+        if !self.state.may_become(next) {
+            return Err(self.not_now(match next {
+                State::Pending => "start",
+                State::Stopping => "stop",
+                State::ShuttingDown => "terminate",
+                State::Running | State::Stopped | State::Terminated => "change",
+            }));
+        }
+        self.state = next;
+        reason.clone_into(&mut self.reason);
+        self.changed_at = now;
+        Ok(())
+    }
+
+    /// Whether it never ran: the launch that made it has not come to an end.
+    #[must_use]
+    pub fn unlaunched(&self) -> bool {
+        self.run == 0
+    }
+
+    pub(crate) fn not_now(&self, verb: &'static str) -> LauncherError {
+        LauncherError::WrongState { id: self.id, state: self.state, verb }
+    }
+
+    fn close_run(&mut self) -> Option<Happening> {
+        std::mem::take(&mut self.run_open).then_some(Happening::Stopped)
+    }
+}
+
+impl Identity {
+    /// The name its guest goes by, e.g. `ip-172-31-0-4`.
+    #[must_use]
+    pub fn host_name(&self) -> String {
+        format!("ip-{}", self.private_ip.to_string().replace('.', "-"))
+    }
+}
+
+/// The hardware address of an instance: locally administered, the same each time.
+#[must_use]
+pub(crate) fn mac_of(id: InstanceId) -> [u8; 6] {
+    let hash = blake3::hash(&id.to_key());
+    let b = hash.as_bytes();
+    [0x02, b[0], b[1], b[2], b[3], b[4]]
+}
+
+/// Writes a hardware address as `02:…`.
+#[must_use]
+pub(crate) fn mac_text(mac: [u8; 6]) -> String {
+    mac.map(|b| format!("{b:02x}")).join(":")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn sample() -> Instance {
+        Instance {
+            id: "i-0123456789abcdef0".parse().unwrap(),
+            account: "111122223333".into(),
+            image: "ami-0123456789abcdef0".into(),
+            state: State::Pending,
+            reason: String::new(),
+            instance_type: "v1.small".into(),
+            memory_mib: 512,
+            cpus: 1,
+            key_name: "me".into(),
+            public_key: "ssh-ed25519 AAAA me".into(),
+            launch_index: 0,
+            reservation: "r-0123456789abcdef0".into(),
+            product_codes: vec!["abc".into()],
+            tags: vec![("Stage".into(), "test".into())],
+            name: "web".into(),
+            launched_at: 1_000,
+            changed_at: 1_000,
+            identity: Some(Identity {
+                volumes: vec![Volume {
+                    id: "vol-0123456789abcdef0".into(),
+                    device: "/dev/sda1".into(),
+                    delete_on_termination: true,
+                    export: "/run/x/nbd.sock".into(),
+                    size_bytes: 1 << 30,
+                }],
+                slot: 4,
+                mac: [2, 0, 0, 0, 0, 1],
+                private_ip: [172, 31, 0, 4].into(),
+                uuid: "ec2".into(),
+                token_secret: [7; 32],
+            }),
+            run: 0,
+            run_open: false,
+            started_at: None,
+            accelerator: String::new(),
+            sandbox_gaps: vec![],
+            ssh: None,
+        }
+    }
+
+    fn run(at: i64) -> Run {
+        Run { started_at: at, accelerator: "tcg".into(), sandbox_gaps: vec![], ssh: None }
+    }
+
+    #[test]
+    fn each_run_begins_once_and_ends_once() {
+        let mut i = sample();
+        assert_eq!(i.began(run(10), 11).unwrap(), Happening::Started);
+        assert!(i.began(run(10), 11).is_err());
+        i.enter(State::Stopping, "", 12).unwrap();
+        assert_eq!(i.ended("asked to", 13).unwrap(), Some(Happening::Stopped));
+        assert!(i.ended("asked to", 13).is_err());
+        i.enter(State::Pending, "", 14).unwrap();
+        assert_eq!(i.ended("could not be started", 15).unwrap(), None);
+        i.enter(State::Pending, "", 16).unwrap();
+        i.began(run(17), 17).unwrap();
+        i.enter(State::ShuttingDown, "bye", 18).unwrap();
+        let last = i.terminated(19).unwrap();
+        assert_eq!(last, [Happening::Stopped, Happening::Terminated]);
+        assert_eq!((i.run, i.run_open, i.state), (2, false, State::Terminated));
+    }
+
+    #[test]
+    fn a_run_never_ends_before_it_began() {
+        let mut i = sample();
+        i.began(run(1_000), 1_000).unwrap();
+        i.ended("gone", 400).unwrap();
+        assert_eq!(i.changed_at, 1_000);
+    }
+
+    #[test]
+    fn a_hardware_address_is_local_unicast_and_stays() {
+        let id = InstanceId::random();
+        assert_eq!(mac_of(id), mac_of(id));
+        assert_eq!(mac_of(id)[0] & 3, 2);
+        assert_eq!(mac_text([2, 0, 0, 255, 0, 1]), "02:00:00:ff:00:01");
+    }
+}

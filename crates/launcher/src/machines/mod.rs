@@ -1,0 +1,13 @@
+//! Machines as they are now: begun, watched, found again, ended.
+
+mod adoption;
+mod begin;
+mod end;
+mod fleet;
+mod gate;
+pub mod hypervisor;
+pub(crate) mod qemu;
+mod ssh;
+
+pub(crate) use end::console_tail;
+pub(crate) use fleet::{Fleet, Places};

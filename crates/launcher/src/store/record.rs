@@ -1,0 +1,351 @@
+//! Records as they lie on disk. Fields are only ever added.
+
+use std::net::Ipv4Addr;
+
+use crate::{Endpoint, Identity, Instance, KeyName, KeyPair, LauncherError, State, Volume};
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct InstanceRecord {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+    #[prost(string, tag = "2")]
+    pub(super) account: String,
+    #[prost(string, tag = "3")]
+    image: String,
+    #[prost(uint32, tag = "4")]
+    pub(super) state: u32,
+    #[prost(string, tag = "5")]
+    reason: String,
+    #[prost(string, tag = "6")]
+    instance_type: String,
+    #[prost(uint32, tag = "7")]
+    pub(super) memory_mib: u32,
+    #[prost(uint32, tag = "8")]
+    cpus: u32,
+    #[prost(string, tag = "9")]
+    key_name: String,
+    #[prost(string, tag = "10")]
+    public_key: String,
+    #[prost(uint32, tag = "11")]
+    launch_index: u32,
+    #[prost(string, tag = "12")]
+    reservation: String,
+    #[prost(string, repeated, tag = "13")]
+    product_codes: Vec<String>,
+    #[prost(message, repeated, tag = "14")]
+    tags: Vec<TagRecord>,
+    #[prost(string, tag = "15")]
+    pub(super) name: String,
+    #[prost(int64, tag = "16")]
+    launched_at: i64,
+    #[prost(int64, tag = "17")]
+    changed_at: i64,
+    #[prost(message, optional, tag = "18")]
+    identity: Option<IdentityRecord>,
+    #[prost(uint64, tag = "19")]
+    run: u64,
+    #[prost(bool, tag = "20")]
+    run_open: bool,
+    #[prost(int64, optional, tag = "21")]
+    started_at: Option<i64>,
+    #[prost(string, tag = "22")]
+    accelerator: String,
+    #[prost(string, repeated, tag = "23")]
+    sandbox_gaps: Vec<String>,
+    #[prost(message, optional, tag = "24")]
+    ssh: Option<EndpointRecord>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TagRecord {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct IdentityRecord {
+    #[prost(message, repeated, tag = "1")]
+    volumes: Vec<VolumeRecord>,
+    #[prost(uint32, tag = "2")]
+    slot: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    mac: Vec<u8>,
+    #[prost(fixed32, tag = "4")]
+    private_ip: u32,
+    #[prost(string, tag = "5")]
+    uuid: String,
+    #[prost(bytes = "vec", tag = "6")]
+    token_secret: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct VolumeRecord {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    device: String,
+    #[prost(bool, tag = "3")]
+    delete_on_termination: bool,
+    #[prost(string, tag = "4")]
+    export: String,
+    #[prost(uint64, tag = "5")]
+    size_bytes: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct EndpointRecord {
+    #[prost(fixed32, tag = "1")]
+    address: u32,
+    #[prost(uint32, tag = "2")]
+    port: u32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct KeyPairRecord {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    account: String,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(string, tag = "4")]
+    public_key: String,
+    #[prost(string, tag = "5")]
+    fingerprint: String,
+    #[prost(int64, tag = "6")]
+    created_at: i64,
+}
+
+impl KeyPairRecord {
+    pub(super) fn key_line(&self) -> &str {
+        &self.public_key
+    }
+}
+
+/// The instance at a place in the networks.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct SlotRecord {
+    #[prost(string, tag = "1")]
+    pub(super) instance: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct UserDataRecord {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The highest epoch seen.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct FenceRecord {
+    #[prost(uint64, tag = "1")]
+    pub(super) epoch: u64,
+}
+
+/// An id whose launch was undone before it had begun here.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct ReleasedRecord {
+    #[prost(int64, tag = "1")]
+    pub(super) at: i64,
+}
+
+/// In the outbox, under the topic `machine`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct EventRecord {
+    #[prost(string, tag = "1")]
+    pub(super) instance: String,
+    #[prost(string, tag = "2")]
+    pub(super) account: String,
+    #[prost(string, tag = "3")]
+    pub(super) image: String,
+    #[prost(string, repeated, tag = "4")]
+    pub(super) product_codes: Vec<String>,
+    /// 1 started, 2 stopped, 3 terminated.
+    #[prost(uint32, tag = "5")]
+    pub(super) kind: u32,
+    #[prost(uint64, tag = "6")]
+    pub(super) run: u64,
+    #[prost(int64, tag = "7")]
+    pub(super) at: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct Nothing {}
+
+pub(super) fn state_number(state: State) -> u32 {
+    match state {
+        State::Pending => 1,
+        State::Running => 2,
+        State::Stopping => 3,
+        State::Stopped => 4,
+        State::ShuttingDown => 5,
+        State::Terminated => 6,
+    }
+}
+
+pub(super) fn state_of(number: u32) -> Option<State> {
+    State::ALL.into_iter().find(|s| state_number(*s) == number)
+}
+
+impl From<&Instance> for InstanceRecord {
+    fn from(i: &Instance) -> Self {
+        let tag =
+            |(key, value): &(String, String)| TagRecord { key: key.clone(), value: value.clone() };
+        Self {
+            id: i.id.to_string(),
+            account: i.account.clone(),
+            image: i.image.clone(),
+            state: state_number(i.state),
+            reason: i.reason.clone(),
+            instance_type: i.instance_type.clone(),
+            memory_mib: i.memory_mib,
+            cpus: i.cpus.into(),
+            key_name: i.key_name.clone(),
+            public_key: i.public_key.clone(),
+            launch_index: i.launch_index,
+            reservation: i.reservation.clone(),
+            product_codes: i.product_codes.clone(),
+            tags: i.tags.iter().map(tag).collect(),
+            name: i.name.clone(),
+            launched_at: i.launched_at,
+            changed_at: i.changed_at,
+            identity: i.identity.as_ref().map(Into::into),
+            run: i.run,
+            run_open: i.run_open,
+            started_at: i.started_at,
+            accelerator: i.accelerator.clone(),
+            sandbox_gaps: i.sandbox_gaps.clone(),
+            ssh: i.ssh.map(|e| EndpointRecord { address: e.address.into(), port: e.port.into() }),
+        }
+    }
+}
+
+impl From<&Identity> for IdentityRecord {
+    fn from(identity: &Identity) -> Self {
+        let volume = |v: &Volume| VolumeRecord {
+            id: v.id.clone(),
+            device: v.device.clone(),
+            delete_on_termination: v.delete_on_termination,
+            export: v.export.to_string_lossy().into_owned(),
+            size_bytes: v.size_bytes,
+        };
+        Self {
+            volumes: identity.volumes.iter().map(volume).collect(),
+            slot: identity.slot,
+            mac: identity.mac.to_vec(),
+            private_ip: identity.private_ip.into(),
+            uuid: identity.uuid.clone(),
+            token_secret: identity.token_secret.to_vec(),
+        }
+    }
+}
+
+impl TryFrom<InstanceRecord> for Instance {
+    type Error = LauncherError;
+
+    fn try_from(r: InstanceRecord) -> Result<Self, LauncherError> {
+        let damaged = || LauncherError::Damaged { what: "instance" };
+        let ssh = r.ssh.map(|e| {
+            let port = u16::try_from(e.port).map_err(|_| damaged())?;
+            Ok::<_, LauncherError>(Endpoint { address: Ipv4Addr::from(e.address), port })
+        });
+        Ok(Self {
+            id: r.id.parse().map_err(|_| damaged())?,
+            account: r.account,
+            image: r.image,
+            state: state_of(r.state).ok_or_else(damaged)?,
+            reason: r.reason,
+            instance_type: r.instance_type,
+            memory_mib: r.memory_mib,
+            cpus: u16::try_from(r.cpus).map_err(|_| damaged())?,
+            key_name: r.key_name,
+            public_key: r.public_key,
+            launch_index: r.launch_index,
+            reservation: r.reservation,
+            product_codes: r.product_codes,
+            tags: r.tags.into_iter().map(|t| (t.key, t.value)).collect(),
+            name: r.name,
+            launched_at: r.launched_at,
+            changed_at: r.changed_at,
+            identity: r.identity.map(TryInto::try_into).transpose()?,
+            run: r.run,
+            run_open: r.run_open,
+            started_at: r.started_at,
+            accelerator: r.accelerator,
+            sandbox_gaps: r.sandbox_gaps,
+            ssh: ssh.transpose()?,
+        })
+    }
+}
+
+impl TryFrom<IdentityRecord> for Identity {
+    type Error = LauncherError;
+
+    fn try_from(r: IdentityRecord) -> Result<Self, LauncherError> {
+        let damaged = |_| LauncherError::Damaged { what: "identity" };
+        let volume = |v: VolumeRecord| Volume {
+            id: v.id,
+            device: v.device,
+            delete_on_termination: v.delete_on_termination,
+            export: v.export.into(),
+            size_bytes: v.size_bytes,
+        };
+        Ok(Self {
+            volumes: r.volumes.into_iter().map(volume).collect(),
+            slot: r.slot,
+            mac: r.mac.try_into().map_err(damaged)?,
+            private_ip: r.private_ip.into(),
+            uuid: r.uuid,
+            token_secret: r.token_secret.try_into().map_err(damaged)?,
+        })
+    }
+}
+
+impl From<&KeyPair> for KeyPairRecord {
+    fn from(pair: &KeyPair) -> Self {
+        Self {
+            id: pair.id.to_string(),
+            account: pair.account.clone(),
+            name: pair.name.as_str().to_owned(),
+            public_key: pair.public_key.clone(),
+            fingerprint: pair.fingerprint.clone(),
+            created_at: pair.created_at,
+        }
+    }
+}
+
+impl TryFrom<KeyPairRecord> for KeyPair {
+    type Error = LauncherError;
+
+    fn try_from(r: KeyPairRecord) -> Result<Self, LauncherError> {
+        Ok(Self {
+            id: r.id.parse().map_err(|_| LauncherError::Damaged { what: "key pair" })?,
+            account: r.account,
+            name: KeyName::parse(&r.name)?,
+            public_key: r.public_key,
+            fingerprint: r.fingerprint,
+            created_at: r.created_at,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::tests::sample;
+
+    #[test]
+    fn an_instance_reads_back_from_its_record() {
+        let mut instance = sample();
+        assert_eq!(Instance::try_from(InstanceRecord::from(&instance)).unwrap(), instance);
+        instance.identity = None;
+        instance.started_at = Some(5);
+        instance.ssh = Some(Endpoint { address: [127, 100, 0, 4].into(), port: 22 });
+        for state in State::ALL {
+            instance.state = state;
+            assert_eq!(Instance::try_from(InstanceRecord::from(&instance)).unwrap(), instance);
+        }
+    }
+}
