@@ -32,6 +32,9 @@ impl Default for LogConfig {
     }
 }
 
+/// Says every frame at `debug`; only listened to when the filter names it.
+const QUIET: &str = "h2=info,hyper=info,hyper_util=info,rustls=info,tonic=info,tower=info";
+
 /// The filter cannot be understood.
 #[derive(Debug, thiserror::Error)]
 #[error("`{filter}` is not a log filter; write for example `info,vmint_store=debug`")]
@@ -44,7 +47,8 @@ pub struct BadFilter {
 pub fn init(config: &LogConfig) -> Result<(), BadFilter> {
     let from_env = ["VMINT_LOG", "RUST_LOG"].iter().find_map(|name| env::var(name).ok());
     let filter = from_env.filter(|f| !f.is_empty()).unwrap_or_else(|| config.filter.clone());
-    let parsed = EnvFilter::try_new(&filter).map_err(|source| BadFilter { filter, source })?;
+    let parsed = EnvFilter::try_new(format!("{QUIET},{filter}"))
+        .map_err(|source| BadFilter { filter, source })?;
     let terminal = std::io::stderr().is_terminal();
     let json = match config.format {
         LogFormat::Auto => !terminal,

@@ -146,7 +146,8 @@ impl Rules {
         let allowed = allowed_time(request.headers(), self.longest, streaming);
         let deadline = allowed.map(|time| Instant::now() + time);
         let counted = known.is_some() || admitted.is_ok();
-        let span = tracing::info_span!(
+        // Of the highest level, so that no filter takes the request id from an error.
+        let span = tracing::error_span!(
             "call", request_id = %request_id, method = %path,
             peer = request.extensions().get::<Peer>().and_then(|p| p.service.as_deref()),
             account = admitted.as_ref().ok().and_then(Option::as_ref).map(|c| c.account.as_str()),
