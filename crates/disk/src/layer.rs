@@ -22,6 +22,8 @@ pub(crate) struct Layer {
     map: RwLock<BlockMap>,
     /// Made with the first change, so that a layer nobody writes costs nothing.
     log: Mutex<Option<Log>>,
+    /// Of the file that was there when the layer was opened.
+    generation: u64,
     segments: Segments,
 }
 
@@ -34,6 +36,7 @@ impl Layer {
             boot,
             map: RwLock::default(),
             log: Mutex::default(),
+            generation: 0,
             segments: Segments::open(dir, seq)?,
         })
     }
@@ -48,16 +51,23 @@ impl Layer {
             }
             return Ok(layer);
         };
-        let mut log = opened.log;
+        let mut log = Some(opened.log);
+        layer.generation = log.as_ref().map_or(0, Log::generation);
         if opened.stale {
-            let write = || {
-                layer.segments.sync()?;
-                Log::write(dir, &name(seq), &opened.map, log.generation() + 1, boot)
-            };
-            log = write().map_err(DiskError::io("bring a layer up to date"))?;
+            let failed = |error| DiskError::io("bring a layer up to date")(error);
+            layer.segments.sync().map_err(failed)?;
+            match Log::write(dir, &name(seq), &opened.map, layer.generation + 1, boot) {
+                Ok(fresh) => log = Some(fresh),
+                // A volume opens on a full disk too. The log of this boot serves on; that of
+                // another holds nothing that counts, and the first change replaces it.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    log = log.filter(|_| opened.same_boot);
+                }
+                Err(error) => return Err(failed(error)),
+            }
         }
         layer.map = RwLock::new(opened.map);
-        layer.log = Mutex::new(Some(log));
+        layer.log = Mutex::new(log);
         Ok(layer)
     }
 
@@ -165,7 +175,8 @@ impl Layer {
         if let Some(log) = log.as_mut() {
             return act(log);
         }
-        let new = Log::write(&self.dir, &name(self.seq), &BlockMap::default(), 1, self.boot)?;
+        let (name, generation) = (name(self.seq), self.generation + 1);
+        let new = Log::write(&self.dir, &name, &self.map.read(), generation, self.boot)?;
         act(log.insert(new))
     }
 

@@ -72,7 +72,9 @@ pub(crate) struct Log {
 pub(crate) struct Opened {
     pub(crate) log: Log,
     pub(crate) map: BlockMap,
-    /// The file must be rewritten before use (the data synced first): it is of another boot, or
+    /// The file is of this boot: it may be written on.
+    pub(crate) same_boot: bool,
+    /// The file should be rewritten before use (the data synced first): it is of another boot, or
     /// holds changes that were never committed.
     pub(crate) stale: bool,
 }
@@ -173,7 +175,7 @@ impl Log {
             committed: scan.committed,
             synced: scan.committed,
         };
-        Ok(Some(Opened { log, map, stale }))
+        Ok(Some(Opened { log, map, same_boot: same, stale }))
     }
 
     /// Records that `count` blocks from `first` are in `state` now.

@@ -176,6 +176,7 @@ impl BlockMap {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)] // sizes of tests are small
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -1,4 +1,5 @@
 //! Other people's NBD clients understand the block server.
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used)] // sizes of tests are small
 
 use std::fs::File;
 use std::io::Read;

@@ -1,4 +1,5 @@
 //! Valid qcow2 files read exactly as QEMU reads them (qemu-img is only the oracle).
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used)] // sizes of tests are small
 
 use std::fs::File;
 use std::io::Read;

@@ -1,0 +1,106 @@
+//! Files made to hurt: each ends in a typed error, or is read within its budget.
+#![allow(clippy::cast_possible_truncation, clippy::large_stack_arrays, clippy::unwrap_used)] // sizes are small
+
+mod builder;
+mod foreign;
+mod header;
+mod mutated;
+mod tables;
+
+use std::io::Write;
+
+use builder::{CLUSTER, FILL, Image};
+use vmint_images::{Disk, Format, ImageError, Limits, open};
+
+/// What a host file named by an image holds; no output may.
+const CANARY: &[u8] = b"canary-7d1f0a-host-bytes";
+const BUDGET: u64 = 64 << 20;
+
+/// Reads at most [`BUDGET`] of the disk's data. Each byte must come from `allowed`.
+fn drain(disk: &Disk, allowed: &[u8]) -> Result<u64, ImageError> {
+    let mut read = 0;
+    let mut buf = vec![0; 256 << 10];
+    for extent in disk.extents() {
+        let extent = extent?;
+        let mut at = extent.start;
+        while at < extent.end && read < BUDGET {
+            let len = (extent.end - at).min(buf.len() as u64).min(disk.size_bytes() - at) as usize;
+            if len == 0 {
+                break;
+            }
+            disk.read_at(at, &mut buf[..len])?;
+            assert!(!buf.windows(CANARY.len()).any(|window| window == CANARY), "a foreign byte");
+            let foreign = buf[..len].iter().find(|byte| !allowed.contains(byte));
+            assert_eq!(foreign, None, "a byte that nobody wrote");
+            at += len as u64;
+            read += len as u64;
+        }
+    }
+    Ok(read)
+}
+
+/// Opens and reads it all; the reason it was refused for, or "ok".
+fn verdict(bytes: Vec<u8>, declared: Option<Format>) -> &'static str {
+    let limits = Limits { max_memory: 64 << 20, ..Limits::default() };
+    let outcome = open(bytes, declared, &limits).and_then(|disk| drain(&disk, &[0, FILL]));
+    match outcome {
+        Ok(_) => "ok",
+        Err(ImageError::Io(error)) => panic!("an untyped error: {error}"),
+        Err(error) => {
+            assert!(error.is_senders_fault() && !error.to_string().is_empty());
+            error.reason()
+        }
+    }
+}
+
+fn edit(change: impl FnOnce(&mut Image)) -> Vec<u8> {
+    let mut image = Image::new();
+    change(&mut image);
+    image.0
+}
+
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let level = flate2::Compression::best();
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), level);
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::bulk::compress(bytes, 3).unwrap()
+}
+
+#[test]
+fn the_honest_image_is_read() {
+    assert_eq!(verdict(Image::new().0, Some(Format::Qcow2)), "ok");
+    let disk = open(Image::new().0, None, &Limits::default()).unwrap();
+    let extents: Vec<_> = disk.extents().map(Result::unwrap).collect();
+    assert_eq!(extents, [0..131_072, 327_680..393_216]);
+    for compressed in [
+        edit(|image| image.packed(&deflate(&[FILL; CLUSTER]), 0).done()),
+        edit(|image| image.zstd().packed(&zstd(&[FILL; CLUSTER]), 0).done()),
+    ] {
+        assert_eq!(verdict(compressed, None), "ok");
+    }
+}
+
+/// The file a hostile image names exists, and none of its bytes come out.
+#[test]
+fn no_named_file_is_opened() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, CANARY.repeat(1000)).unwrap();
+    let name = secret.to_str().unwrap().as_bytes();
+    let flat = format!(
+        "# Disk DescriptorFile\ncreateType=\"monolithicFlat\"\nRW 8 FLAT \"{}\" 0\n",
+        secret.display()
+    );
+    let images = [
+        edit(|i| i.u64(8, 512).u32(16, name.len() as u32).bytes(512, name).done()),
+        edit(|i| i.u32(104, 0x4441_5441).u32(108, name.len() as u32).bytes(112, name).done()),
+        flat.into_bytes(),
+    ];
+    for bytes in images {
+        assert_ne!(verdict(bytes, None), "ok");
+    }
+}
