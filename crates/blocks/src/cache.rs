@@ -85,8 +85,16 @@ impl Shard {
 }
 
 #[derive(Debug, Default)]
+enum Load {
+    #[default]
+    UnderWay,
+    Failed,
+    Done(Arc<Value>),
+}
+
+#[derive(Debug, Default)]
 struct Flight {
-    landed: Mutex<Option<Option<Arc<Value>>>>,
+    load: Mutex<Load>,
     wake: Condvar,
 }
 
@@ -120,14 +128,8 @@ impl Cache {
         }
         let (flight, first) = {
             let mut flights = self.flights.lock();
-            match flights.get(&key) {
-                Some(flight) => (flight.clone(), false),
-                None => {
-                    let flight = Arc::<Flight>::default();
-                    flights.insert(key, flight.clone());
-                    (flight, true)
-                }
-            }
+            let first = !flights.contains_key(&key);
+            (flights.entry(key).or_default().clone(), first)
         };
         if first {
             let landing = Landing { cache: self, key, flight };
@@ -141,14 +143,15 @@ impl Cache {
             landing.land(&value);
             return Ok(value);
         }
-        let mut landed = flight.landed.lock();
-        while landed.is_none() {
-            flight.wake.wait(&mut landed);
+        let mut loaded = flight.load.lock();
+        while matches!(*loaded, Load::UnderWay) {
+            flight.wake.wait(&mut loaded);
         }
-        match &*landed {
-            Some(Some(value)) => Ok(value.clone()),
-            _ => load().map(Arc::new),
+        if let Load::Done(value) = &*loaded {
+            return Ok(value.clone());
         }
+        drop(loaded);
+        load().map(Arc::new)
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -165,14 +168,18 @@ struct Landing<'a> {
 
 impl Landing<'_> {
     fn land(&self, value: &Arc<Value>) {
-        *self.flight.landed.lock() = Some(Some(value.clone()));
+        *self.flight.load.lock() = Load::Done(value.clone());
     }
 }
 
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
         self.cache.flights.lock().remove(&self.key);
-        self.flight.landed.lock().get_or_insert(None);
+        let mut load = self.flight.load.lock();
+        if matches!(*load, Load::UnderWay) {
+            *load = Load::Failed;
+        }
+        drop(load);
         self.flight.wake.notify_all();
     }
 }

@@ -185,7 +185,8 @@ impl Collection<'_> {
         self.store.index.for_each(|_, loc, stamp| {
             if stamp >= threshold {
                 report.live_chunks += 1;
-                *live.entry(loc.pack).or_default() += Record::size(loc.stored()) + FOOTER_ENTRY;
+                *live.entry(loc.pack).or_default() +=
+                    Record::size(loc.stored()) + FOOTER_ENTRY as u64;
             } else {
                 report.dead_chunks += 1;
             }

@@ -59,9 +59,7 @@ impl Cutter {
         step.zeros = self.zeros;
         self.blocks += self.zeros + 1;
         self.zeros = 0;
-        // A CRC is good enough to find cut points and the cheapest hash there is.
-        let ends = || (crc32c::crc32c(block) >> 8).trailing_zeros() >= 4;
-        if self.blocks == MAX_BLOCKS || (self.blocks >= MIN_BLOCKS && ends()) {
+        if self.blocks == MAX_BLOCKS || (self.blocks >= MIN_BLOCKS && ends(block)) {
             step.cut_after = self.end();
         }
         step
@@ -73,6 +71,12 @@ impl Cutter {
         *self = Self::default();
         open
     }
+}
+
+/// Whether a chunk may end after this block: one in 16. A CRC is good enough to find cut points and
+/// the cheapest hash there is.
+fn ends(block: &[u8]) -> bool {
+    (crc32c::crc32c(block) >> 8).trailing_zeros() >= 4
 }
 
 /// Whether all bytes are zero.
@@ -89,7 +93,7 @@ mod tests {
 
     fn never_ends() -> [u8; BLOCK] {
         let mut block = [1; BLOCK];
-        while (crc32c::crc32c(&block) >> 8) & 15 == 0 {
+        while ends(&block) {
             block[0] += 1;
         }
         block

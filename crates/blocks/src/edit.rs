@@ -35,7 +35,7 @@ impl BlockStore {
         check_size(new_size)?;
         debug_assert!(base.shares_store(&self.0), "the base is of this store");
         let mut ranges = normalise(dirty, new_size);
-        if new_size < base.size_bytes() && new_size % REGION != 0 {
+        if new_size < base.size_bytes() && !new_size.is_multiple_of(REGION) {
             // What is cut off must become zero in the last region that stays.
             let end = new_size.next_multiple_of(REGION).min(base.size_bytes());
             ranges.push(new_size..end.next_multiple_of(BLOCK as u64));

@@ -118,7 +118,7 @@ impl Ingest {
         }
         let begin = !std::mem::replace(&mut self.in_region, true);
         self.at += BLOCK as u64;
-        let ends = self.at % REGION == 0;
+        let ends = self.at.is_multiple_of(REGION);
         self.session.step(|session| {
             if begin {
                 session.begin_region(region)?;

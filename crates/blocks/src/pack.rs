@@ -17,7 +17,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{ChunkId, cut::BLOCK, cut::MAX_BLOCKS};
 
-pub(crate) const PACK_HEADER: u64 = 16;
+pub(crate) const PACK_HEADER: usize = 16;
 pub(crate) const RECORD_HEADER: usize = 64;
 /// The largest chunk or node, bytes before compression.
 pub(crate) const MAX_CHUNK: usize = BLOCK * MAX_BLOCKS as usize;
@@ -25,10 +25,10 @@ const PACK_MAGIC: &[u8; 8] = b"vmintpk1";
 const RECORD_MAGIC: &[u8; 4] = b"vmr1";
 const FOOTER_MAGIC: &[u8; 8] = b"vmintft1";
 /// Bytes of the footer for each record.
-pub(crate) const FOOTER_ENTRY: u64 = 44;
+pub(crate) const FOOTER_ENTRY: usize = 44;
 const FOOTER_TAIL: usize = 64;
 /// Bytes of a sealed pack without its records and their places in the footer.
-pub(crate) const PACK_OVERHEAD: u64 = PACK_HEADER + FOOTER_TAIL as u64;
+pub(crate) const PACK_OVERHEAD: u64 = (PACK_HEADER + FOOTER_TAIL) as u64;
 /// Files kept open at once; a process may often have no more than 1,024.
 const OPEN_FILES: usize = 256;
 
@@ -145,8 +145,8 @@ impl Pack {
         format!("{number:08x}.pack")
     }
 
-    pub(crate) fn header(number: u32) -> [u8; PACK_HEADER as usize] {
-        let mut header = [0; PACK_HEADER as usize];
+    pub(crate) fn header(number: u32) -> [u8; PACK_HEADER] {
+        let mut header = [0; PACK_HEADER];
         header[..8].copy_from_slice(PACK_MAGIC);
         header[8..12].copy_from_slice(&number.to_le_bytes());
         header
@@ -155,7 +155,7 @@ impl Pack {
 
 /// The footer for records that end at `end`.
 pub(crate) fn footer(listed: &[Listed], end: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(listed.len() * FOOTER_ENTRY as usize + FOOTER_TAIL);
+    let mut bytes = Vec::with_capacity(listed.len() * FOOTER_ENTRY + FOOTER_TAIL);
     for entry in listed {
         bytes.extend(entry.id.0);
         bytes.extend(entry.offset.to_le_bytes());
@@ -178,7 +178,7 @@ pub(crate) fn read_footer(file: &File, size: u64) -> io::Result<Option<(Vec<List
     file.read_exact_at(&mut tail, tail_at)?;
     let number = |at: usize| u64::from_le_bytes(*tail[at..].first_chunk().expect("inside"));
     let (count, end) = (number(8), number(16));
-    let entries = count.checked_mul(FOOTER_ENTRY).filter(|&len| len <= tail_at);
+    let entries = count.checked_mul(FOOTER_ENTRY as u64).filter(|&len| len <= tail_at);
     let Some(entries) =
         entries.filter(|len| tail[..8] == *FOOTER_MAGIC && end.checked_add(*len) == Some(tail_at))
     else {
@@ -191,7 +191,7 @@ pub(crate) fn read_footer(file: &File, size: u64) -> io::Result<Option<(Vec<List
     }
     bytes.truncate(bytes.len() - 32);
     let word = |at: &[u8]| u32::from_le_bytes(*at.first_chunk().expect("four bytes"));
-    let listed = bytes.chunks_exact(FOOTER_ENTRY as usize).map(|entry| Listed {
+    let listed = bytes.chunks_exact(FOOTER_ENTRY).map(|entry| Listed {
         id: ChunkId(*entry.first_chunk().expect("44 bytes")),
         offset: word(&entry[32..]),
         stored: word(&entry[36..]),
@@ -205,7 +205,7 @@ pub(crate) fn read_footer(file: &File, size: u64) -> io::Result<Option<(Vec<List
 pub(crate) fn scan(path: &Path) -> io::Result<(Vec<Listed>, u64)> {
     // A pack is at most `Options::pack_bytes` and a batch long; only one a crash is like this.
     let bytes = std::fs::read(path)?;
-    let (mut listed, mut at, mut end) = (Vec::new(), PACK_HEADER as usize, PACK_HEADER);
+    let (mut listed, mut at, mut end) = (Vec::new(), PACK_HEADER, PACK_HEADER as u64);
     while at + RECORD_HEADER <= bytes.len() {
         let sound = Record::parse(&bytes[at..]).filter(|record| {
             let whole = bytes.get(at..at + RECORD_HEADER + record.stored as usize);

@@ -79,7 +79,7 @@ impl Inner {
             Err(error) => return Err(failed(error)),
         };
         let size = file.metadata().map_err(BlocksError::io("scrubbing a pack"))?.len();
-        let mut head = [0; PACK_HEADER as usize];
+        let mut head = [0; PACK_HEADER];
         let footer = pack::read_footer(&file, size).ok().flatten();
         let whole = file.read_exact_at(&mut head, 0).is_ok() && head == Pack::header(pack.number);
         if *from == 0 && (!whole || footer.is_none() && !growing) {

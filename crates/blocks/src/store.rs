@@ -49,7 +49,7 @@ impl Default for Options {
             pack_bytes: 64 << 20,
             cache_bytes: 64 << 20,
             threads: std::thread::available_parallelism().map_or(2, usize::from),
-            trash_grace: Duration::from_secs(24 * 60 * 60),
+            trash_grace: Duration::from_hours(24),
         }
     }
 }
@@ -199,8 +199,9 @@ pub(crate) fn numbered(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let number = name.ends_with(".pack").then(|| u32::from_str_radix(name.get(..8)?, 16).ok());
-        found.extend(number.flatten().map(|number| (number, path.clone())));
+        let stem = name.strip_suffix(".pack").and_then(|stem| stem.get(..8));
+        let number = stem.and_then(|stem| u32::from_str_radix(stem, 16).ok());
+        found.extend(number.map(|number| (number, path.clone())));
     }
     found.sort_unstable();
     Ok(found)

@@ -105,7 +105,7 @@ impl Tools {
 
     fn compress(&mut self, raw: &[u8]) -> Option<u32> {
         // Encrypted and compressed data comes in long stretches: look only now and then.
-        if self.hopeless >= 16 && self.hopeless % 8 != 0 {
+        if self.hopeless >= 16 && !self.hopeless.is_multiple_of(8) {
             self.hopeless += 1;
             return None;
         }

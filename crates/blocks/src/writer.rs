@@ -119,7 +119,7 @@ impl Writer {
         let pack = Pack::new(number, path);
         state.next += 1;
         state.names_changed = true;
-        let at = PACK_HEADER;
+        let at = PACK_HEADER as u64;
         state.open = Some(Open { pack: pack.clone(), file, at, synced: 0, listed: Vec::new() });
         Ok(pack)
     }

@@ -1,5 +1,8 @@
 //! Collection against a model: what is reachable stays readable, what is not goes.
 
+// Test contents are small, so their offsets fit any integer; a test may unwrap anywhere.
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used)]
+
 mod sample;
 
 use std::{
@@ -35,6 +38,12 @@ fn check(store: &BlockStore, root: Root, bytes: &[u8]) {
     let mut out = vec![0xaa; bytes.len()];
     store.tree(domain(), root, bytes.len() as u64).read_at(0, &mut out).unwrap();
     assert!(out == bytes, "{root} reads back as something else");
+}
+
+fn check_all(store: &BlockStore, live: &[(Root, Vec<u8>)]) {
+    for (root, bytes) in live {
+        check(store, *root, bytes);
+    }
 }
 
 fn listed(live: &[(Root, Vec<u8>)]) -> impl Iterator<Item = (Domain, Root, u64)> + '_ {
@@ -105,7 +114,7 @@ fn random_interleavings_lose_nothing_live_and_keep_nothing_dead() {
             check(&store, *root, bytes);
         }
     }
-    live.iter().for_each(|(root, bytes)| check(&store, *root, bytes));
+    check_all(&store, &live);
     assert_eq!(store.stats().trash_reads, 0);
 
     // All garbage of before is gone; of what becomes garbage now 95 % goes.
@@ -120,10 +129,10 @@ fn random_interleavings_lose_nothing_live_and_keep_nothing_dead() {
     let dead = before.pack_bytes - alive;
     assert!(dead_left * 20 <= dead, "{dead_left} of {dead} left; {report:?} {after:?}");
     assert_eq!((after.trash_packs, report.lost_chunks), (0, 0));
-    live.iter().for_each(|(root, bytes)| check(&store, *root, bytes));
+    check_all(&store, &live);
     drop(store);
     let store = open(dir.path());
-    live.iter().for_each(|(root, bytes)| check(&store, *root, bytes));
+    check_all(&store, &live);
 
     store.collect([], NOW).unwrap();
     assert_eq!((store.stats().chunks, store.stats().packs), (0, 0));
@@ -155,14 +164,11 @@ fn collecting_beside_writers_loses_nothing() {
                             (store.tree(domain(), *root, size), bytes.clone())
                         })
                     };
-                    let (sealed, bytes) = match base {
-                        Some((tree, mut bytes)) => {
-                            (edit(store, tree.root(), &mut bytes, &mut random), bytes)
-                        }
-                        None => {
-                            let bytes = content(500_000, random.next() % 16);
-                            (ingest(store, &bytes), bytes)
-                        }
+                    let (sealed, bytes) = if let Some((tree, mut bytes)) = base {
+                        (edit(store, tree.root(), &mut bytes, &mut random), bytes)
+                    } else {
+                        let bytes = content(500_000, random.next() % 16);
+                        (ingest(store, &bytes), bytes)
                     };
                     check(store, sealed.root, &bytes);
                     live.lock().unwrap().push((sealed.root, bytes));

@@ -1,5 +1,8 @@
 //! What was answered stays: dropped sessions, kills, full disks, flipped bits, wrong keys.
 
+// Test contents are small, so their offsets fit any integer; a test may unwrap anywhere.
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, clippy::single_range_in_vec_init)]
+
 mod sample;
 
 use std::{
@@ -208,7 +211,7 @@ fn a_torn_pack_is_recovered_up_to_the_tear() {
     // As if later writes had reached the disk in part and in any order.
     for (keep, junk) in [(whole.len(), 70_000), (whole.len(), 3)] {
         let mut torn = whole[..keep].to_vec();
-        torn.extend((0..junk).map(|at| (at * 31 % 251) as u8));
+        torn.extend((0..junk).map(|at: u32| (at * 31 % 251) as u8));
         fs::write(&pack, torn).unwrap();
         assert_eq!(read(&open(dir.path()), root, first.len()).unwrap(), first);
     }

@@ -9,7 +9,7 @@ pub(crate) fn fill(bytes: &mut [u8], seed: u64) {
         let part = at..(at + run).min(bytes.len());
         match random.below(4) {
             0 => bytes[part.clone()].fill(0),
-            1 => bytes[part.clone()].fill(u8::try_from(random.below(256)).unwrap()),
+            1 => bytes[part.clone()].fill(random.below(256) as u8),
             _ => bytes[part.clone()].fill_with(|| (random.next() >> 40) as u8),
         }
         at = part.end;
@@ -38,6 +38,6 @@ impl Random {
     }
 
     pub(crate) fn below(&mut self, limit: usize) -> usize {
-        usize::try_from((self.next() >> 20) % limit as u64).unwrap()
+        ((self.next() >> 20) % limit as u64) as usize
     }
 }
