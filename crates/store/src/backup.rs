@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::{Store, StoreError, checkpoint, keeper};
+use crate::{Store, StoreError, checkpoint, digest::Digest, keeper};
 
 impl Store {
     /// Writes the state as it is now to `to`; commits go on meanwhile. Blocks.
@@ -14,15 +14,20 @@ impl Store {
     /// Taken from checkpoint and journal, not from the view. Returns the
     /// transaction that it holds everything up to.
     pub fn export(&self, to: &mut dyn Write) -> Result<u64, StoreError> {
-        let inner = self.inner();
         let upto = self.sequence();
+        self.state(upto, to)?;
+        Ok(upto)
+    }
+
+    /// Writes the state after transaction `upto`, as the journal tells it.
+    pub(crate) fn state(&self, upto: u64, to: &mut dyn Write) -> Result<Digest, StoreError> {
+        let inner = self.inner();
         let base = match &inner.disk {
             Some(disk) => checkpoint::list(&disk.checkpoints())?.pop(),
             None => None,
         };
         let base = base.filter(|(seq, _)| *seq <= upto);
-        checkpoint::write(base.as_ref().map(|b| b.1.as_path()), inner.journal(), upto, to)?;
-        Ok(upto)
+        checkpoint::write(base.as_ref().map(|b| b.1.as_path()), inner.journal(), upto, to)
     }
 
     /// Makes a store in the empty directory `dir` from an export. Blocks.

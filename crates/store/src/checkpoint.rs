@@ -45,9 +45,9 @@ pub(crate) struct Reader<R> {
     from: R,
     hasher: blake3::Hasher,
     pub(crate) seq: u64,
-    pub(crate) digest: Digest,
     count: u64,
-    sum: Digest,
+    /// Of the rows read so far.
+    pub(crate) sum: Digest,
 }
 
 impl Reader<BufReader<File>> {
@@ -59,17 +59,13 @@ impl Reader<BufReader<File>> {
 
 impl<R: Read> Reader<R> {
     pub(crate) fn new(from: R) -> Result<Self, StoreError> {
-        let zero = Digest::default();
         let hasher = blake3::Hasher::new();
-        let mut reader = Self { from, hasher, seq: 0, digest: zero, count: 0, sum: zero };
-        let head: [u8; 48] = reader.take()?;
+        let mut reader = Self { from, hasher, seq: 0, count: 0, sum: Digest::default() };
+        let head: [u8; 16] = reader.take()?;
         if &head[..8] != MAGIC {
             return Err(bad("it does not begin like one"));
         }
         reader.seq = head[8..16].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b));
-        let mut digest = [0; 32];
-        digest.copy_from_slice(&head[16..]);
-        reader.digest = Digest::from_bytes(digest);
         Ok(reader)
     }
 
@@ -95,10 +91,11 @@ impl<R: Read> Reader<R> {
 
     fn end(&mut self) -> Result<Option<Row>, StoreError> {
         let count = u64::from_le_bytes(self.take()?);
+        let sum = Digest::from_bytes(self.take()?);
         let wanted = *self.hasher.finalize().as_bytes();
         let mut hash = [0; 32];
         self.from.read_exact(&mut hash).map_err(|e| bad(&e.to_string()))?;
-        if hash != wanted || count != self.count || self.sum != self.digest {
+        if hash != wanted || count != self.count || self.sum != sum {
             return Err(bad("its hash is wrong"));
         }
         Ok(None)
@@ -132,12 +129,11 @@ struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    fn new(to: W, seq: u64, digest: Digest) -> io::Result<Self> {
+    fn new(to: W, seq: u64) -> io::Result<Self> {
         let zero = Digest::default();
         let mut writer = Self { to, hasher: blake3::Hasher::new(), count: 0, sum: zero };
         writer.put(MAGIC)?;
         writer.put(&seq.to_le_bytes())?;
-        writer.put(&digest.to_bytes())?;
         Ok(writer)
     }
 
@@ -155,8 +151,8 @@ impl<W: Write> Writer<W> {
 
     fn end(mut self) -> io::Result<Digest> {
         self.put(&END.to_le_bytes())?;
-        let count = self.count.to_le_bytes();
-        self.put(&count)?;
+        self.put(&self.count.to_le_bytes())?;
+        self.put(&self.sum.to_bytes())?;
         self.to.write_all(self.hasher.finalize().as_bytes())?;
         self.to.flush()?;
         Ok(self.sum)
@@ -169,19 +165,19 @@ impl<W: Write> Writer<W> {
 }
 
 /// Writes the state after transaction `upto` to `to`: the checkpoint `base`
-/// with what the journal says since. Holds those changes in memory.
+/// with what the journal says since. Holds those changes in memory. Returns the
+/// digest of that state.
 pub(crate) fn write(
     base: Option<&Path>,
     journal: &dyn Journal,
     upto: u64,
     to: &mut dyn Write,
-) -> Result<(), StoreError> {
+) -> Result<Digest, StoreError> {
     let mut base = base.map(Reader::open).transpose()?;
-    let (mut seq, mut digest) = base.as_ref().map_or_else(Default::default, |b| (b.seq, b.digest));
+    let mut seq = base.as_ref().map_or(0, |base| base.seq);
     let mut changes = Writes::new();
     journal.read(seq, upto, &mut |record| {
         seq = record.last;
-        digest = record.digest;
         changes.extend(record.writes);
         Ok(())
     })?;
@@ -189,8 +185,7 @@ pub(crate) fn write(
         return Err(bad("the journal does not reach so far"));
     }
     let failed = |e: io::Error| StoreError::io("writing", Path::new("a checkpoint"), &e);
-    let mut writer =
-        Writer::new(BufWriter::with_capacity(128 << 10, to), seq, digest).map_err(failed)?;
+    let mut writer = Writer::new(BufWriter::with_capacity(128 << 10, to), seq).map_err(failed)?;
     let mut changes = changes.into_iter().peekable();
     while let Some((key, value)) = base.as_mut().map_or(Ok(None), Reader::next)? {
         while let Some((new, change)) = changes.next_if(|(new, _)| *new < key) {
@@ -211,6 +206,5 @@ pub(crate) fn write(
             writer.row(&key, &value).map_err(failed)?;
         }
     }
-    let sum = writer.end().map_err(failed)?;
-    if sum == digest { Ok(()) } else { Err(bad("it is not the state that the journal names")) }
+    writer.end().map_err(failed)
 }

@@ -68,7 +68,9 @@ fn write(disk: &Disk, journal: &FileJournal, last: u64, sealed: u64) -> Result<b
     if sealed < due || base.is_some_and(|(seq, _)| *seq >= last) {
         return Ok(false);
     }
-    install(&dir, last, |to| checkpoint::write(base.map(|b| b.1.as_path()), journal, last, to))?;
+    install(&dir, last, |to| {
+        checkpoint::write(base.map(|b| b.1.as_path()), journal, last, to).map(|_| ())
+    })?;
     for (_, path) in known.iter().rev().skip(1) {
         fs::remove_file(path).map_err(|e| StoreError::io("removing", path, &e))?;
     }

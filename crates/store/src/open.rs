@@ -19,7 +19,6 @@ use crate::{
     store::Disk,
     tx::clock,
     view::{self, Mark, SledView, View},
-    writer::step,
 };
 
 #[derive(Debug)]
@@ -61,6 +60,8 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, StoreError> {
             }
         }
         Ok(None) => {}
+        // Nothing is wrong with it that room would not mend.
+        Err(error @ StoreError::Full { .. }) => return Err(error),
         Err(error) => tracing::error!(%error, "the view cannot be opened; it is built anew"),
     }
     bases.extend(checkpoints.iter().rev().map(|(_, path)| Base::Checkpoint(path.clone())));
@@ -159,7 +160,6 @@ fn build(disk: &Disk, base: Base) -> Result<(SledView, Mark), StoreError> {
         Base::Checkpoint(path) => {
             let view = anew(disk)?;
             let mut reader = checkpoint::Reader::open(&path)?;
-            let mark = Mark { seq: reader.seq, digest: reader.digest };
             let mut step = Writes::new();
             while let Some((key, value)) = reader.next()? {
                 step.insert(key, Some(value));
@@ -168,6 +168,7 @@ fn build(disk: &Disk, base: Base) -> Result<(SledView, Mark), StoreError> {
                     view.apply(&std::mem::take(&mut step), Mark::default())?;
                 }
             }
+            let mark = Mark { seq: reader.seq, digest: reader.sum };
             view.apply(&step, mark)?;
             Ok((view, mark))
         }
@@ -236,10 +237,5 @@ fn apply(view: &SledView, mark: &mut Mark, record: &Record) -> Result<(), StoreE
     if record.first != mark.seq + 1 {
         return Err(StoreError::View("it stands in the middle of a group".into()));
     }
-    step(view, &record.writes, &mut mark.digest)?;
-    if mark.digest != record.digest {
-        return Err(StoreError::View("it is not what the journal continues".into()));
-    }
-    mark.seq = record.last;
-    view.apply(&record.writes, *mark)
+    view::advance(view, &record.writes, record.last, mark)
 }

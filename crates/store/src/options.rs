@@ -14,7 +14,8 @@ pub struct Options {
     /// A file kept only to be deleted when the disk is full, so that the store
     /// can still be opened then; 0 for none.
     pub ballast_bytes: u64,
-    /// Commits are refused while less than this is free.
+    /// Commits are refused while less than this is free; at least what a busy
+    /// moment leaves for the view to write, some 16 MiB.
     pub keep_free_bytes: u64,
     /// Events kept for each topic; older ones are dropped as new ones come.
     pub events_kept: u64,
@@ -28,7 +29,7 @@ impl Default for Options {
             segment_bytes: 16 << 20,
             checkpoint_every_bytes: 16 << 20,
             ballast_bytes: 64 << 20,
-            keep_free_bytes: 8 << 20,
+            keep_free_bytes: 32 << 20,
             events_kept: 100_000,
         }
     }

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use crate::{
     StoreError,
     layer::{self, Row, Writes, from, sealed::Raw},
-    view::{Mark, View},
+    view::{self, Mark, View},
 };
 
 /// The writer waits for the view once this much has piled up.
@@ -40,7 +40,7 @@ struct Layers {
 #[derive(Debug, Default)]
 struct State {
     /// Where the view is to be; `None`: it is there, or on its way.
-    wanted: Option<Mark>,
+    wanted: Option<u64>,
     bytes: usize,
     busy: bool,
     closing: bool,
@@ -57,8 +57,9 @@ impl Recent {
         self.view.as_ref()
     }
 
-    /// Makes `writes` visible; the view is to stand at `mark` with them.
-    pub(crate) fn publish(&self, writes: Writes, mark: Mark) -> Result<(), StoreError> {
+    /// Makes `writes` visible; the last of them
+    /// is of transaction `seq`.
+    pub(crate) fn publish(&self, writes: Writes, seq: u64) -> Result<(), StoreError> {
         let size = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
             key.len() + value.as_ref().map_or(0, Vec::len)
         };
@@ -67,18 +68,18 @@ impl Recent {
         while state.bytes > LONGEST && state.failed.is_none() {
             self.changed.wait(&mut state);
         }
-        // Under the lock, so that no batch holds more than its mark says.
+        // Under the lock, so that no batch holds more than it says.
         self.layers.write().newer.extend(writes);
         state.bytes += bytes;
-        state.wanted = Some(mark);
+        state.wanted = Some(seq);
         if !state.busy || state.bytes > ENOUGH {
             self.changed.notify_all();
         }
         state.failed.clone().map_or(Ok(()), Err)
     }
 
-    /// Brings the view up until told to close; then brings it up a last time.
-    pub(crate) fn apply(&self) {
+    /// Brings the view up, from `mark` on, until told to close; then once more.
+    pub(crate) fn apply(&self, mut mark: Mark) {
         let mut state = self.state.lock();
         loop {
             if state.wanted.is_some() && !state.closing && state.bytes < ENOUGH {
@@ -87,7 +88,7 @@ impl Recent {
                 self.changed.wait_for(&mut state, LINGER);
                 state.busy = false;
             }
-            if let Some(mark) = state.wanted.take() {
+            if let Some(seq) = state.wanted.take() {
                 let older = {
                     let mut layers = self.layers.write();
                     layers.older = Arc::new(std::mem::take(&mut layers.newer));
@@ -97,7 +98,7 @@ impl Recent {
                 state.busy = true;
                 self.changed.notify_all();
                 drop(state);
-                let applied = self.view.apply(&older, mark);
+                let applied = view::advance(self.view(), &older, seq, &mut mark);
                 if applied.is_ok() {
                     self.layers.write().older = Arc::default();
                 }

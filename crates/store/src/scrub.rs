@@ -1,5 +1,7 @@
 //! Looking through everything for damage.
 
+use std::io;
+
 use crate::{Store, StoreError, checkpoint, digest::Digest, envelope, view};
 
 /// What a scrub saw.
@@ -54,7 +56,10 @@ impl Store {
             Ok(())
         })?;
         // Only a view that stood still can be compared as a whole.
-        if view.mark()? == before && digest != before.unwrap_or_default().digest {
+        if let Some(mark) = before
+            && view.mark()? == before
+            && (mark.digest != digest || self.state(mark.seq, &mut io::sink())? != digest)
+        {
             report.problems.push("the view is not what the journal says".to_owned());
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
         mpsc::Sender,
     },
     thread::JoinHandle,
@@ -50,7 +50,8 @@ pub(crate) struct Inner {
     pub(crate) events_kept: u64,
     sequence: watch::Sender<u64>,
     poison: watch::Sender<Option<String>>,
-    free: AtomicU64,
+    /// Whether commits are being refused for want of room.
+    full: AtomicBool,
     chores: Option<Sender<Chore>>,
     /// To be waited for when the store closes.
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
@@ -124,7 +125,7 @@ impl Store {
             disk: Some(opened.disk.clone()),
             sequence: watch::Sender::new(opened.mark.seq),
             poison: watch::Sender::new(None),
-            free: AtomicU64::new(0),
+            full: AtomicBool::new(false),
             chores: Some(chores),
             threads: Mutex::default(),
         });
@@ -147,7 +148,7 @@ impl Store {
             events_kept: Options::default().events_kept,
             sequence: watch::Sender::new(0),
             poison: watch::Sender::new(None),
-            free: AtomicU64::new(0),
+            full: AtomicBool::new(false),
             chores: None,
             threads: Mutex::default(),
         };
@@ -156,9 +157,9 @@ impl Store {
 
     fn start(inner: Arc<Inner>, mark: Mark, at_ms: u64) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let writer = Writer::new(Arc::clone(&inner), mark, at_ms);
+        let writer = Writer::new(Arc::clone(&inner), mark.seq, at_ms);
         let viewed = Arc::clone(&inner);
-        let applier = spawn("store-view", move || viewed.recent.apply())?;
+        let applier = spawn("store-view", move || viewed.recent.apply(mark))?;
         inner.threads.lock().push(applier);
         let writer = Mutex::new(Some(spawn("store-writer", move || writer.work(jobs))?));
         Ok(Self { handle: Arc::new(Handle { inner, queue, writer }) })
@@ -254,8 +255,17 @@ impl Inner {
         }
         let disk = self.disk.as_ref()?;
         let free = disk.free().unwrap_or(u64::MAX);
-        self.free.store(free, Ordering::Relaxed);
-        (free < disk.options.keep_free_bytes).then_some(StoreError::Full { free })
+        let full = free < disk.options.keep_free_bytes;
+        if full && !self.full.load(Ordering::Relaxed) {
+            // While there is still room for it: what the view has to write. It
+            // could not even be read after a write of its failed.
+            self.recent.settle();
+            if let Err(error) = self.view().flush() {
+                return Some(self.poison(&error));
+            }
+        }
+        self.full.store(full, Ordering::Relaxed);
+        full.then_some(StoreError::Full { free })
     }
 
     /// After this nothing is committed until the store is opened again.

@@ -10,12 +10,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     StoreError, Tx, TxError,
-    digest::Digest,
     journal::{AppendError, Record},
-    layer::{Writes, sealed::Raw},
+    layer::Writes,
     store::Inner,
     tx::{Below, Changes, clock},
-    view::Mark,
 };
 
 /// Transactions made durable together, at most.
@@ -69,7 +67,8 @@ where
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) inner: Arc<Inner>,
-    pub(crate) mark: Mark,
+    /// The last transaction that is durable.
+    pub(crate) seq: u64,
     pub(crate) at_ms: u64,
     tables: HashMap<&'static str, &'static str>,
     heads: HashMap<&'static str, u64>,
@@ -85,8 +84,8 @@ struct Group {
 }
 
 impl Writer {
-    pub(crate) fn new(inner: Arc<Inner>, mark: Mark, at_ms: u64) -> Self {
-        Self { inner, mark, at_ms, tables: HashMap::new(), heads: HashMap::new() }
+    pub(crate) fn new(inner: Arc<Inner>, seq: u64, at_ms: u64) -> Self {
+        Self { inner, seq, at_ms, tables: HashMap::new(), heads: HashMap::new() }
     }
 
     pub(crate) fn work(mut self, mut queue: mpsc::Receiver<Message>) {
@@ -150,44 +149,19 @@ impl Writer {
 
     fn commit(&mut self, group: Group) -> Result<(), StoreError> {
         let inner = &self.inner;
-        let mut digest = self.mark.digest;
-        step(&inner.recent, &group.writes, &mut digest)?;
-        let last = self.mark.seq + group.count;
-        let record = Record {
-            first: self.mark.seq + 1,
-            last,
-            at_ms: self.at_ms,
-            digest,
-            writes: group.writes,
-        };
+        let last = self.seq + group.count;
+        let record = Record { first: self.seq + 1, last, at_ms: self.at_ms, writes: group.writes };
         match inner.journal().append(&record) {
             Ok(()) => {}
             Err(AppendError::Refused(error)) => return Err(error),
             Err(AppendError::Unknown(error)) => return Err(inner.poison(&error)),
         }
-        self.mark = Mark { seq: last, digest };
+        self.seq = last;
         if !group.heads.is_empty() {
             self.heads = group.heads;
         }
-        inner.recent.publish(record.writes, self.mark).map_err(|error| inner.poison(&error))?;
+        inner.recent.publish(record.writes, last).map_err(|error| inner.poison(&error))?;
         inner.committed(last);
         Ok(())
     }
-}
-
-/// The digest once `writes` are on `rows`.
-pub(crate) fn step(
-    rows: &impl Raw,
-    writes: &Writes,
-    digest: &mut Digest,
-) -> Result<(), StoreError> {
-    for (key, value) in writes {
-        if let Some(old) = rows.raw_get(key)? {
-            digest.remove(key, &old);
-        }
-        if let Some(value) = value {
-            digest.add(key, value);
-        }
-    }
-    Ok(())
 }

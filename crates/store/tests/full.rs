@@ -14,7 +14,7 @@ impl Tmpfs {
     fn new() -> Result<Self, String> {
         let dir = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=12m", "none"]).arg(dir.path());
+        mount.args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(dir.path());
         let out = mount.output().map_err(|error| error.to_string())?;
         let said = String::from_utf8_lossy(&out.stderr).trim().to_owned();
         if out.status.success() { Ok(Self(dir)) } else { Err(said) }
@@ -28,7 +28,7 @@ impl Drop for Tmpfs {
 }
 
 fn open(dir: &Path) -> Store {
-    let options = Options { ballast_bytes: 2 << 20, keep_free_bytes: 1 << 20, ..small() };
+    let options = Options { ballast_bytes: 6 << 20, keep_free_bytes: 3 << 20, ..small() };
     Store::open(&dir.join("store"), options).unwrap()
 }
 
@@ -66,7 +66,7 @@ async fn a_full_disk_refuses_commits_and_loses_nothing() {
             Ok(()) => count += 1,
             Err(error) => break error,
         }
-        assert!(count < 10_000, "twelve megabytes hold less than that");
+        assert!(count < 10_000, "so small a disk holds less");
     };
     assert!(matches!(refused, TxError::Store(StoreError::Full { .. })), "{refused}");
     holds(&store, count);

@@ -1,4 +1,4 @@
-use crate::{digest::Digest, layer::Writes};
+use crate::layer::Writes;
 
 /// One group of transactions: what is durable and visible together.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -8,8 +8,6 @@ pub(crate) struct Record {
     pub(crate) last: u64,
     /// Milliseconds since 1970.
     pub(crate) at_ms: u64,
-    /// Of the whole state once this is applied.
-    pub(crate) digest: Digest,
     pub(crate) writes: Writes,
 }
 
@@ -17,7 +15,7 @@ pub(crate) struct Record {
 pub(crate) type Chain = [u8; 16];
 
 const MAGIC: [u8; 4] = *b"vmj1";
-const HEAD: usize = 88;
+const HEAD: usize = 56;
 const TAIL: usize = 16;
 /// Records start at multiples of this.
 pub(crate) const ALIGN: usize = 16;
@@ -53,9 +51,8 @@ impl Record {
         head[16..24].copy_from_slice(&self.last.to_le_bytes());
         head[24..32].copy_from_slice(&self.at_ms.to_le_bytes());
         head[32..48].copy_from_slice(&prev);
-        head[48..80].copy_from_slice(&self.digest.to_bytes());
-        let check = crc32c::crc32c(&head[..84]);
-        head[84..88].copy_from_slice(&check.to_le_bytes());
+        let check = crc32c::crc32c(&head[..52]);
+        head[52..56].copy_from_slice(&check.to_le_bytes());
         let chain = hash(key, &out[start..]);
         out.extend_from_slice(&chain);
         let len = (out.len() - start).next_multiple_of(ALIGN);
@@ -76,7 +73,7 @@ impl Record {
         if head[..4] != MAGIC {
             return Found::Broken("no record begins here");
         }
-        if crc32c::crc32c(&head[..84]).to_le_bytes() != head[84..88] {
+        if crc32c::crc32c(&head[..52]).to_le_bytes() != head[52..56] {
             return Found::Broken("the header's checksum is wrong");
         }
         let payload = u32_at(head, 4) as usize;
@@ -93,13 +90,10 @@ impl Record {
         let Some(writes) = decode(body) else {
             return Found::Broken("the record's writes cannot be read");
         };
-        let mut digest = [0; 32];
-        digest.copy_from_slice(&head[48..80]);
         let record = Self {
             first: u64_at(head, 8),
             last: u64_at(head, 16),
             at_ms: u64_at(head, 24),
-            digest: Digest::from_bytes(digest),
             writes,
         };
         let mut own = Chain::default();
@@ -162,7 +156,7 @@ mod tests {
     fn a_record_reads_back_and_no_flipped_bit_goes_unseen() {
         let key = [7; 32];
         let writes = Writes::from([(b"a".to_vec(), Some(b"1".to_vec())), (b"b".to_vec(), None)]);
-        let record = Record { first: 1, last: 2, at_ms: 3, digest: Digest::default(), writes };
+        let record = Record { first: 1, last: 2, at_ms: 3, writes };
         let mut bytes = Vec::new();
         let chain = record.encode(&key, [9; 16], &mut bytes);
         let Found::Whole { record: back, chain: own, len } = Record::find(&key, &bytes) else {

@@ -59,6 +59,27 @@ impl Mark {
     }
 }
 
+/// Applies `writes`, the last of them of transaction `seq`, and moves `mark` along.
+pub(crate) fn advance(
+    view: &dyn View,
+    writes: &Writes,
+    seq: u64,
+    mark: &mut Mark,
+) -> Result<(), StoreError> {
+    let mut next = Mark { seq, ..*mark };
+    for (key, value) in writes {
+        if let Some(old) = view.get(key)? {
+            next.digest.remove(key, &old);
+        }
+        if let Some(value) = value {
+            next.digest.add(key, value);
+        }
+    }
+    view.apply(writes, next)?;
+    *mark = next;
+    Ok(())
+}
+
 /// Reads all of a view and adds up what it holds.
 pub(crate) fn digest(view: &dyn View) -> Result<Digest, StoreError> {
     let mut digest = Digest::default();

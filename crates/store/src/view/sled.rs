@@ -3,7 +3,7 @@ use std::{fs, io, panic, path::Path};
 use super::{Mark, View};
 use crate::{
     StoreError, envelope,
-    layer::{Row, Writes, lower, sealed::Raw},
+    layer::{Row, Writes, lower},
     space::MARK,
 };
 
@@ -49,9 +49,11 @@ fn drop_half_snapshots(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape `map_err` wants")]
 fn failed(error: sled::Error) -> StoreError {
-    StoreError::View(error.to_string())
+    match error {
+        sled::Error::Io(error) => StoreError::io("writing", Path::new("the view"), &error),
+        error => StoreError::View(error.to_string()),
+    }
 }
 
 impl View for SledView {
@@ -103,20 +105,5 @@ impl View for SledView {
 
     fn flush(&self) -> Result<(), StoreError> {
         self.db.flush().map(|_| ()).map_err(failed)
-    }
-}
-
-impl Raw for SledView {
-    fn raw_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.get(key)
-    }
-
-    fn raw_range(
-        &self,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Row>, StoreError> {
-        self.range(prefix, after, limit)
     }
 }
