@@ -17,6 +17,9 @@ use vmint_rpc::Observer;
 const BOUNDS: [f64; 12] =
     [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
+/// More than there are; a bound for whoever counts paths that callers make up.
+const MOST_METHODS: usize = 1024;
+
 /// The counters and gauges of a process. Cheap to clone.
 ///
 /// It counts the calls it is told of as an [`Observer`]; services add their own.
@@ -189,7 +192,7 @@ impl Observer for Metrics {
         let mut calls = locked(&self.shared.calls);
         if let Some(method) = calls.get_mut(path) {
             method.started += 1;
-        } else {
+        } else if calls.len() < MOST_METHODS {
             calls.entry(path.to_owned()).or_default().started = 1;
         }
     }
