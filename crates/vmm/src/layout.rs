@@ -81,6 +81,9 @@ pub struct Confinement {
     pub user_namespace: bool,
     /// QEMU sees only its program's files and its disks' sockets, read-only.
     pub mounts: bool,
+    /// Other files are refused to QEMU by Landlock too; the only wall where `mounts` is not.
+    #[serde(default)]
+    pub landlock: bool,
     /// QEMU sees no process but itself.
     pub processes: bool,
     /// System V IPC and host name of its own.

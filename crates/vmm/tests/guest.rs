@@ -218,8 +218,8 @@ async fn the_demo_image_becomes_an_instance_and_then_another() {
     // A disk server that crashes costs the guest a pause, and no error.
     let write = "dd if=/dev/urandom of=/root/data bs=64k count=64 2>/dev/null && sync && \
                  dmesg | grep -c 'I/O error'";
-    let (_, wrote) = tokio::join!(disk.crash(PAUSE), ssh(port, &first_key, write));
-    assert_eq!(String::from_utf8_lossy(&wrote.stdout), "0\n");
+    let ((), written) = tokio::join!(disk.crash(PAUSE), ssh(port, &first_key, write));
+    assert_eq!(String::from_utf8_lossy(&written.stdout), "0\n");
     let size = ssh(port, &first_key, "sync; stat -c %s /root/data").await;
     assert_eq!(String::from_utf8_lossy(&size.stdout), "4194304\n");
 

@@ -211,5 +211,5 @@ async fn a_machine_needs_no_root() {
         .expect("run");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("user_namespace: true, mounts: true, processes: true"), "{said}");
+    assert!(said.contains("user_namespace: true, mounts: true, landlock: true"), "{said}");
 }

@@ -16,6 +16,7 @@ const READ_ONLY: u64 = 0x1;
 const NO_SUID: u64 = 0x2;
 const NO_DEVICES: u64 = 0x4;
 const NO_EXEC: u64 = 0x8;
+const NOBODY: u32 = 65534;
 const RECURSIVE: libc::c_uint = 0x8000;
 
 /// Leaves QEMU a file system of its program, its libraries and its disks' sockets. Needs
@@ -221,12 +222,33 @@ pub(super) fn exec(words: &[CString]) -> io::Error {
 }
 
 /// The user QEMU runs as where the launcher is root, unless it was chosen: drawn from the
-/// instance's id out of 16 million, so that two machines hardly ever share one.
-pub(super) fn user_for(instance: &str) -> u32 {
+/// instance's id out of 16 million, so that two machines hardly ever share one. In a
+/// container that has no such users it is `nobody`, shared; `None` if even that is lacking.
+pub(super) fn user_for(spec: &MachineSpec, notes: &mut Vec<String>) -> Option<u32> {
     // FNV-1a.
-    let hash =
-        instance.bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
-    400_000 + (hash >> 8)
+    let fold = |h: u32, b: u8| (h ^ u32::from(b)).wrapping_mul(0x0100_0193);
+    let hash = spec.instance.bytes().fold(0x811c_9dc5_u32, fold);
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    for uid in [spec.uid.unwrap_or(400_000 + (hash >> 8)), NOBODY] {
+        if mapped(&map, uid) {
+            return Some(uid);
+        }
+        notes.push(format!("user {uid} does not exist in this user namespace"));
+    }
+    None
+}
+
+/// Whether a `/proc/PID/uid_map` knows the user.
+fn mapped(map: &str, uid: u32) -> bool {
+    map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        let (Some(Ok(first)), _, Some(Ok(count))) =
+            (numbers.next(), numbers.next(), numbers.next())
+        else {
+            return false;
+        };
+        (first..first.saturating_add(count)).contains(&uid.into())
+    })
 }
 
 /// Every path QEMU's view needs to mount over.
@@ -235,4 +257,17 @@ pub(super) fn prepare(dir: &Path) -> io::Result<PathBuf> {
     fs::create_dir(&root)
         .or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) })?;
     Ok(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_known_only_where_the_map_has_it() {
+        let all = "         0          0 4294967295\n";
+        let container = "0 100000 65536\n";
+        assert!(mapped(all, 9_000_000) && mapped(container, NOBODY));
+        assert!(!mapped(container, 400_000) && !mapped("0 1000 1\n", NOBODY) && !mapped("", 0));
+    }
 }

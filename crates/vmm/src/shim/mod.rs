@@ -9,6 +9,7 @@ mod cgroup;
 mod confine;
 mod console;
 mod filter;
+mod landlock;
 mod namespace;
 mod relay;
 mod spawn;

@@ -14,7 +14,7 @@ use std::{
 use rustix::io::fcntl_dupfd_cloexec;
 use tokio::{io::AsyncReadExt, net::unix::pipe, task::JoinHandle};
 
-use super::{Sockets, Step, cgroup, confine, filter, step};
+use super::{Sockets, Step, cgroup, confine, filter, landlock, step};
 use crate::{
     command::{self, OPERATOR_FD, QMP_FD, SERIAL_FD},
     layout::{Confinement, now_us},
@@ -82,7 +82,7 @@ fn run(
     });
     confinement.cgroup = !groups.is_empty();
     let root = rustix::process::geteuid().is_root() && !confinement.user_namespace;
-    let uid = root.then(|| spec.uid.unwrap_or_else(|| confine::user_for(&spec.instance)));
+    let uid = if root { confine::user_for(spec, &mut confinement.notes) } else { None };
     confinement.uid = uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
 
     let mut plan = Plan {
@@ -112,6 +112,7 @@ fn run(
         match line.split_once(' ') {
             Some(("note", what)) => confinement.notes.push(what.to_owned()),
             Some(("mounts", _)) => confinement.mounts = true,
+            Some(("landlock", _)) => confinement.landlock = true,
             _ => return Err(format!("starting QEMU: {line}")),
         }
     }
@@ -122,12 +123,14 @@ fn run(
 fn make(plan: &mut Plan, confinement: &mut Confinement, telling: &PipeWriter) -> Step<i32> {
     let mounts = libc::CLONE_NEWNS;
     let ipc = libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    for flags in [mounts | ipc | libc::CLONE_NEWPID, mounts | ipc, mounts, 0] {
+    let processes = libc::CLONE_NEWPID;
+    let all = mounts | ipc | processes;
+    for flags in [all, mounts | ipc, mounts, processes | ipc, processes, 0] {
         plan.mounts = flags & mounts != 0;
         match clone(flags) {
             Ok(0) => child(plan, telling),
             Ok(pid) => {
-                confinement.processes = flags & libc::CLONE_NEWPID != 0;
+                confinement.processes = flags & processes != 0;
                 confinement.ipc = flags & ipc != 0;
                 return Ok(pid);
             }
@@ -195,6 +198,14 @@ fn strip(plan: &Plan, tell: &mut File) -> Step<()> {
     }
     step("dropping capabilities", confine::drop_capabilities(0))?;
     confine::die_with_parent();
+    match landlock::install(plan.spec) {
+        Ok(()) => {
+            let _ = writeln!(tell, "landlock on");
+        }
+        Err(error) => {
+            let _ = writeln!(tell, "note no Landlock: {error}");
+        }
+    }
     if let Err(error) = filter::install() {
         let _ = writeln!(tell, "note no filter of system calls: {error}");
     }
