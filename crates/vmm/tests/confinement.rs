@@ -2,7 +2,7 @@
 
 mod host;
 
-use host::{Disk, machine, shim};
+use host::{Disk, Home, machine, shim};
 use vmint_vmm::{Machine, VmmError};
 
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn nothing_of_the_host_is_within_reach_of_qemu() {
         Err(why) => return eprintln!("SKIPPED: {why}"),
     };
     // A folder with the probe alone, as QEMU's folder is shown to it.
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Home::new();
     let folder = dir.path().join("program");
     std::fs::create_dir(&folder).expect("folder");
     spec.qemu = folder.join("probe");

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use host::{Disk, LONG, machine, shim};
+use host::{Disk, Home, LONG, machine, shim};
 use image::{SeedOptions, build, missing_tools};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
@@ -182,7 +182,7 @@ async fn seen(machine: &Machine, wanted: &str) -> String {
 
 #[tokio::test]
 async fn the_demo_image_becomes_an_instance_and_then_another() {
-    let work = tempfile::tempdir().expect("a directory");
+    let work = Home::new();
     let Some((first_key, first_public)) = key(work.path(), "first").await else { return };
     let Some((second_key, second_public)) = key(work.path(), "second").await else { return };
     let Some((image, size)) = image(work.path()).await else { return };

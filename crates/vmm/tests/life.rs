@@ -6,16 +6,16 @@ mod host;
 
 use std::time::Duration;
 
-use host::{Disk, LONG, machine, shim};
+use host::{Disk, Home, LONG, machine, shim};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use vmint_vmm::{Machine, MachineSpec, Status, VmmError};
 
 const SIZE: u64 = 1 << 20;
 
 /// A launched machine with an empty disk, or `None` where there is no QEMU.
-async fn launched() -> Option<(tempfile::TempDir, Disk, Machine)> {
+async fn launched() -> Option<(Home, Disk, Machine)> {
     let (disk, spec) = prepared().await?;
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Home::new();
     let machine = Machine::launch(dir.path(), &spec, shim()).await.expect("launched");
     Some((dir, disk, machine))
 }
@@ -89,7 +89,7 @@ async fn a_dropped_handle_leaves_the_machine_to_be_adopted() {
 #[tokio::test]
 async fn a_disk_that_is_not_served_is_an_error_and_leaves_nothing() {
     let Some((_disk, mut spec)) = prepared().await else { return };
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Home::new();
     spec.disks[0].socket = dir.path().join("exports/nbd.sock");
     std::fs::create_dir(dir.path().join("exports")).expect("a directory");
     let run = dir.path().join("run");
@@ -131,7 +131,7 @@ async fn launch_and_linger() {
 #[tokio::test]
 async fn a_machine_outlives_its_killed_launcher() {
     let Some((_disk, spec)) = prepared().await else { return };
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Home::new();
     let mut launcher = tokio::process::Command::new(std::env::current_exe().expect("ourselves"))
         .args(["--exact", "launch_and_linger", "--ignored", "--nocapture"])
         .env("VMINT_TEST_DIR", dir.path())
@@ -190,7 +190,7 @@ async fn a_machine_needs_no_root() {
         return;
     }
     let Some((_disk, _spec)) = prepared().await else { return };
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = Home::new();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(dir.path(), open).expect("mode");
     let as_nobody = |program: &std::path::Path| {

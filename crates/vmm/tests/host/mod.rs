@@ -14,6 +14,34 @@ use vmint_vmm::{
 #[allow(clippy::duration_suboptimal_units)]
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
+/// A folder for machines, none of which outlives it, even if the test fails.
+pub(crate) struct Home(tempfile::TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let below = std::fs::read_dir(self.path()).into_iter().flatten().flatten();
+        for dir in below.map(|e| e.path()).chain([self.path().to_owned()]) {
+            let Ok(record) = std::fs::read_to_string(dir.join("machine.json")) else { continue };
+            let record: serde_json::Value = serde_json::from_str(&record).unwrap_or_default();
+            let pid = record["shim"]["pid"].to_string();
+            let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+            if line.is_ok_and(|l| l.contains(self.path().to_str().expect("text"))) {
+                let _ = std::process::Command::new("kill").args(["-9", &pid]).status();
+            }
+        }
+    }
+}
+
 /// A disk served over NBD until dropped.
 pub(crate) struct Disk {
     pub(crate) socket: PathBuf,
@@ -66,9 +94,10 @@ impl Disk {
 /// A machine with that disk, or why this host can have none.
 pub(crate) async fn machine(disk: &Disk, size_bytes: u64) -> Result<MachineSpec, String> {
     let qemu = qemu::locate().await.map_err(|e| e.to_string())?;
+    let uuid = MachineUuid::random();
     Ok(MachineSpec {
-        instance: "i-0123456789abcdef0".into(),
-        uuid: MachineUuid::random(),
+        instance: format!("i-{}", &uuid.as_str()[24..]),
+        uuid,
         qemu: qemu.path,
         accelerator: Accelerator::Tcg,
         firmware: Firmware::Bios,
