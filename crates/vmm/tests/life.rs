@@ -63,6 +63,11 @@ async fn a_machine_runs_pauses_resumes_and_quits() {
         .filter(|n| n.contains(".sock") || n == "view")
         .collect();
     assert!(left.is_empty(), "{left:?}");
+
+    // Stopped, it starts again where it was.
+    let machine = Machine::launch(dir.path(), machine.spec(), shim()).await.expect("again");
+    assert_eq!(machine.status().await.expect("status"), Status::Running);
+    machine.quit().await.expect("quit");
 }
 
 #[tokio::test]
