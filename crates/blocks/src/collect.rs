@@ -61,7 +61,6 @@ pub struct Collection<'a> {
     epoch: u32,
     /// What was touched before this epoch and is not marked is dead.
     threshold: u32,
-    held: Vec<(Domain, Root)>,
     report: CollectReport,
     nodes: HashSet<ChunkId>,
 }
@@ -74,9 +73,8 @@ impl BlockStore {
         let store = &*self.0;
         let turn = store.collecting.lock();
         let (epoch, threshold) = store.pins.advance();
-        let held = store.pins.roots();
         let (report, nodes) = (CollectReport::default(), HashSet::new());
-        Collection { store, _turn: turn, epoch, threshold, held, report, nodes }
+        Collection { store, _turn: turn, epoch, threshold, report, nodes }
     }
 
     /// Collects in one call. `roots` must be lazy (read its list when iterated, not before);
@@ -88,6 +86,13 @@ impl BlockStore {
         grace: Option<Duration>,
     ) -> Result<CollectReport> {
         self.begin_collect().sweep(roots, grace)
+    }
+}
+
+impl Drop for Collection<'_> {
+    fn drop(&mut self) {
+        // One that ends early must not leave the pins remembering.
+        self.store.pins.seen();
     }
 }
 
@@ -103,10 +108,13 @@ impl Collection<'_> {
         for (domain, root, _) in roots {
             self.mark(domain, root)?;
         }
-        // Those held now, too: a tree may have been opened before its root left the list.
-        let now = self.store.pins.roots();
-        for (domain, root) in std::mem::take(&mut self.held).into_iter().chain(now) {
-            self.mark(domain, root)?;
+        for (domain, root) in self.store.pins.seen() {
+            match self.mark(domain, root) {
+                // Somebody opened a tree that never was in this store.
+                Err(BlocksError::Missing { chunk } | BlocksError::Foreign { chunk })
+                    if root.node() == Some(chunk) => {}
+                other => other?,
+            }
         }
         self.nodes = HashSet::new();
         let retired = self.retire();

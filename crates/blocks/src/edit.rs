@@ -33,7 +33,9 @@ impl BlockStore {
         read: &mut Source<'_>,
     ) -> Result<Sealed> {
         check_size(new_size)?;
-        debug_assert!(base.shares_store(&self.0), "the base is of this store");
+        if !base.shares_store(&self.0) {
+            return Err(BlocksError::OtherStore);
+        }
         let mut ranges = normalise(dirty, new_size);
         if new_size < base.size_bytes() && !new_size.is_multiple_of(REGION) {
             // What is cut off must become zero in the last region that stays.

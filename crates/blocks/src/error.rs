@@ -31,6 +31,8 @@ pub enum BlocksError {
     SessionFailed,
     #[error("an earlier sync to disk failed, so what is durable is unknown; reopen the store")]
     Poisoned,
+    #[error("the base is a tree of another block store; ingest its content here")]
+    OtherStore,
     #[error("reading what is to be stored failed")]
     Source(#[source] io::Error),
     #[error("a worker of the block store panicked; this is a defect, please report it")]

@@ -2,7 +2,7 @@
 //! results not yet recorded by who asked for them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc,
@@ -21,15 +21,24 @@ struct Held {
     root: Option<(Domain, Root)>,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    held: HashMap<u64, Held>,
+    /// While a collection marks: every root held at any moment since it began. One that was let
+    /// go may have been built upon, and the result recorded after the roots were listed.
+    seen: Option<HashSet<(Domain, Root)>>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Pins {
     epoch: AtomicU32,
-    held: Mutex<(u64, HashMap<u64, Held>)>,
+    state: Mutex<State>,
 }
 
 impl Default for Pins {
     fn default() -> Self {
-        Self { epoch: AtomicU32::new(1), held: Mutex::default() }
+        Self { epoch: AtomicU32::new(1), state: Mutex::default() }
     }
 }
 
@@ -39,11 +48,14 @@ impl Pins {
     }
 
     fn hold(self: &Arc<Self>, held: impl FnOnce(&Self) -> Held) -> Pin {
-        let mut all = self.held.lock();
-        all.0 += 1;
-        let number = all.0;
+        let mut state = self.state.lock();
+        state.next += 1;
+        let number = state.next;
         let held = held(self);
-        all.1.insert(number, held);
+        if let (Some(seen), Some(root)) = (&mut state.seen, held.root) {
+            seen.insert(root);
+        }
+        state.held.insert(number, held);
         Pin(Arc::new(Hold { pins: self.clone(), number }))
     }
 
@@ -58,14 +70,17 @@ impl Pins {
     }
 
     /// Begins a new epoch: its number, and the earliest one a session under way still needs.
+    /// From now on held roots are remembered.
     pub(crate) fn advance(&self) -> (u32, u32) {
-        let all = self.held.lock();
+        let mut state = self.state.lock();
         let epoch = self.epoch.fetch_add(1, Ordering::AcqRel) + 1;
-        (epoch, all.1.values().filter_map(|held| held.since).fold(epoch, u32::min))
+        state.seen = Some(state.held.values().filter_map(|held| held.root).collect());
+        (epoch, state.held.values().filter_map(|held| held.since).fold(epoch, u32::min))
     }
 
-    pub(crate) fn roots(&self) -> Vec<(Domain, Root)> {
-        self.held.lock().1.values().filter_map(|held| held.root).collect()
+    /// The roots held at any moment since `advance`; ends the remembering.
+    pub(crate) fn seen(&self) -> HashSet<(Domain, Root)> {
+        self.state.lock().seen.take().unwrap_or_default()
     }
 }
 
@@ -80,7 +95,7 @@ struct Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.pins.held.lock().1.remove(&self.number);
+        self.pins.state.lock().held.remove(&self.number);
     }
 }
 

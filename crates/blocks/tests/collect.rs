@@ -213,3 +213,35 @@ fn a_root_that_was_not_listed_is_served_from_the_trash_and_brought_back() {
     let gone = store.tree(domain(), root, 500_000).read_at(0, &mut out);
     assert!(matches!(gone, Err(BlocksError::Missing { .. })), "{gone:?}");
 }
+
+#[test]
+fn what_is_built_while_a_collection_marks_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut bytes = content(3 << 20, 11);
+    let base = ingest(&store, &bytes).root;
+    let collection = store.begin_collect();
+    // The roots are listed now, without the base: somebody deleted it. But its tree was open, and
+    // the result of an edit is recorded too late for the list.
+    let tree = store.tree(domain(), base, bytes.len() as u64);
+    let edited = edit(&store, tree.root(), &mut bytes, &mut Random::new(5)).root;
+    drop(tree);
+    collection.sweep([], NOW).unwrap();
+    drop(store);
+    let store = open(dir.path());
+    check(&store, edited, &bytes);
+    assert_eq!(store.stats().trash_reads, 0);
+}
+
+#[test]
+fn a_tree_that_never_was_does_not_stop_a_collection() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let root = ingest(&store, &content(100_000, 1)).root;
+    let _unknown = store.tree(domain(), Root::from_bytes([3; 32]), 10);
+    let _foreign = store.tree(Domain::derive(b"another", ""), root, 100_000);
+    store.collect([(domain(), root, 100_000)], NOW).unwrap();
+    check(&store, root, &content(100_000, 1));
+    let missing = store.collect([(domain(), Root::from_bytes([3; 32]), 10)], NOW);
+    assert!(matches!(missing, Err(BlocksError::Missing { .. })), "{missing:?}");
+}
