@@ -102,16 +102,14 @@ fn fetch(cache: &Path) -> Result<Vec<String>> {
     let names: Vec<_> = packages.iter().map(String::as_str).collect();
     let patience = ["-o", "Acquire::http::Timeout=30", "-o", "Acquire::Retries=2"];
     let words = [&["download", "-qq"], &patience[..]].concat();
-    let uris = tools::ask("apt-get", &[&words[..], &["--print-uris"], &names].concat())?;
     let work = tempfile::tempdir_in(cache).map_err(SeedError::file(cache))?;
     tools::download(work.path(), &[&words[..], &names].concat())?;
 
     let mut list = String::new();
     let mut files = Vec::new();
-    for line in uris.lines() {
-        // 'where' file size hash
-        let Some(file) = line.split_whitespace().nth(1) else { continue };
-        let from = work.path().join(file);
+    for entry in fs::read_dir(work.path()).map_err(SeedError::file(work.path()))? {
+        let from = entry.map_err(SeedError::file(work.path()))?.path();
+        let Some(file) = from.file_name().and_then(|n| n.to_str()) else { continue };
         let size = fs::metadata(&from).map_err(SeedError::file(&from))?.len();
         fs::rename(&from, cache.join(file)).map_err(SeedError::file(&from))?;
         list.extend([format!("{file} {size}\n")]);
