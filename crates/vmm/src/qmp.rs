@@ -183,15 +183,15 @@ impl Qmp {
         let answer = self.pending.add(id).ok_or(VmmError::Disconnected)?;
         let answer = Forget { pending: &self.pending, id, answer };
         {
-            // A caller that gives up half way through a line would spoil the next one;
-            // requests fit the socket's buffer, so the write is one step in practice.
             let mut writer = self.writer.lock().await;
+            let mut half = HalfWritten { qmp: self, armed: true };
             let sent = match file {
                 Some(file) => send_with_file(writer.as_ref(), &bytes, file).await,
                 None => Ok(0),
             };
             let sent = sent.map_err(VmmError::io("writing to QEMU's monitor"))?;
             writer.write_all(&bytes[sent..]).await.map_err(|_| VmmError::Disconnected)?;
+            half.armed = false;
         }
         match answer.wait().await {
             Ok(Ok(value)) => Ok(value),
@@ -206,6 +206,22 @@ impl Qmp {
 impl Drop for Qmp {
     fn drop(&mut self) {
         self.reader.abort();
+    }
+}
+
+/// Ends a connection whose user gave up in the middle of a line: the next one would be
+/// read as its rest.
+struct HalfWritten<'a> {
+    qmp: &'a Qmp,
+    armed: bool,
+}
+
+impl Drop for HalfWritten<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.qmp.pending.close();
+            self.qmp.reader.abort();
+        }
     }
 }
 
@@ -343,6 +359,27 @@ mod tests {
         let qmp = Qmp::connect(&path, SOON).await.expect("connected");
         let error = qmp.command("x", Value::Null, Duration::from_millis(1)).await;
         assert!(matches!(error, Err(VmmError::Deadline { .. } | VmmError::Disconnected)));
+    }
+
+    #[tokio::test]
+    async fn a_line_given_up_half_way_ends_the_connection() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("q");
+        let listener = UnixListener::bind(&path).expect("bind");
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a client");
+            stream.write_all(b"{\"QMP\":{}}\n{\"return\":{},\"id\":1}\n").await.expect("greeting");
+            // Reads no more, so that a long line cannot be written whole.
+            std::future::pending::<()>().await;
+        });
+        let qmp = Qmp::connect(&path, SOON).await.expect("connected");
+        let long = json!({"x": "x".repeat(4 << 20)});
+        let error = qmp.command("x", long, Duration::from_millis(50)).await;
+        assert!(matches!(error, Err(VmmError::Deadline { .. })), "{error:?}");
+        tokio::time::timeout(SOON, qmp.closed()).await.expect("closed");
+        let error = qmp.command("x", Value::Null, SOON).await;
+        assert!(matches!(error, Err(VmmError::Disconnected)), "{error:?}");
+        server.abort();
     }
 
     #[tokio::test]
