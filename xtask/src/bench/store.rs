@@ -7,6 +7,7 @@ use std::{
     io::Write as _,
     os::unix::fs::FileExt as _,
     path::Path,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -64,9 +65,12 @@ pub(crate) fn run() -> Result {
     let mut rates = vec![vec![Vec::new(); NAMES.len()]; CLIENTS.len()];
     for round in 0..=ROUNDS {
         for (at, clients) in CLIENTS.into_iter().enumerate() {
-            for (n, engine) in engines.iter().enumerate() {
+            // Each engine comes behind each other one once, and finds a disk
+            // that has nothing left to write.
+            for n in (0..engines.len()).map(|n| (n + round) % engines.len()) {
                 std::thread::sleep(PAUSE);
-                let rate = runtime.block_on(measure(engine, clients))?;
+                Command::new("sync").status()?;
+                let rate = runtime.block_on(measure(&engines[n], clients))?;
                 // The first round only warms up.
                 if round > 0 {
                     rates[at][n].push(rate);
