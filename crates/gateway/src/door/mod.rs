@@ -6,6 +6,8 @@ mod http;
 mod limit;
 mod reflection;
 mod serve;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod watched;
 

@@ -77,6 +77,11 @@ impl Gateway {
         Ok(image)
     }
 
+    #[cfg(test)]
+    pub(crate) async fn own_image_error(&self, caller: &Caller, reference: &str) -> Status {
+        self.own_image(caller, reference).await.unwrap_err()
+    }
+
     /// Decides about many images at once, in their order.
     pub(super) async fn check(
         &self,

@@ -201,6 +201,12 @@ impl Executor {
         active.values().any(|p| p.borrow().row.subjects.iter().any(|s| s == subject))
     }
 
+    /// Whether it goes on with nothing any more.
+    #[cfg(test)]
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.inner.stop.is_cancelled()
+    }
+
     /// How many have not ended.
     pub(crate) fn open_count(&self) -> usize {
         self.inner.active.lock().len()

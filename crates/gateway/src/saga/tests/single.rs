@@ -1,0 +1,227 @@
+//! What concerns one verb or one corner of the executor.
+
+use std::{collections::HashSet, time::Duration};
+
+use tonic::{Code, Status};
+use vmint_api::{catalog::v1::ImageState, gateway::v1 as pb, launcher::v1::InstanceState};
+use vmint_rpc::Fault;
+use vmint_store::Store;
+
+use super::{Calm, cases::launch};
+use crate::{
+    reconcile,
+    testing::{
+        Lab, other, owner, settle,
+        world::{IMAGE, INSTANCE, OTHER, PRODUCT, VOLUME},
+    },
+};
+
+fn run(image: &str, id: &str) -> pb::RunInstancesRequest {
+    pb::RunInstancesRequest {
+        image_id: image.to_owned(),
+        request_id: id.to_owned(),
+        ..pb::RunInstancesRequest::default()
+    }
+}
+
+fn seen(status: &Status) -> (Code, String, String) {
+    let seen = Fault::from_status(status);
+    (seen.code, seen.reason, seen.domain)
+}
+
+fn refused(code: Code, reason: &str, domain: &str) -> (Code, String, String) {
+    (code, reason.to_owned(), format!("{domain}.vmint"))
+}
+
+#[tokio::test]
+async fn a_repeated_launch_is_one_launch_and_another_body_is_refused() {
+    let lab = Lab::new();
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    let first = gateway.run_instances(&owner(), run(IMAGE, "a")).await.unwrap();
+    settle(&gateway).await;
+    let again = gateway.run_instances(&owner(), run(IMAGE, "a")).await.unwrap();
+    assert_eq!(first, again);
+    assert_eq!(lab.world.lock().machines.len(), 2);
+
+    let other_body = pb::RunInstancesRequest { count: 2, ..run(IMAGE, "a") };
+    let status = gateway.run_instances(&owner(), other_body).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::Aborted, "REQUEST_ID_REUSED", "gateway"));
+    // Another account's ids are its own.
+    let status = gateway.run_instances(&other(), run(IMAGE, "a")).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::NotFound, "IMAGE_NOT_FOUND", "gateway"));
+}
+
+#[tokio::test]
+async fn refusals_of_services_come_through_unchanged_and_leave_nothing() {
+    let lab = Lab::new();
+    lab.world.lock().sell();
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    let status = gateway.run_instances(&owner(), run(IMAGE, "a")).await.unwrap_err();
+    let expected = refused(Code::FailedPrecondition, "SUBSCRIPTION_REQUIRED", "marketplace");
+    assert_eq!(seen(&status), expected);
+    assert_eq!(Fault::from_status(&status).hint.as_deref(), Some("a hint"));
+
+    lab.world.lock().subscribed.insert(owner().account);
+    let keyed = pb::RunInstancesRequest { key_name: "unknown".to_owned(), ..run(IMAGE, "b") };
+    let status = gateway.run_instances(&owner(), keyed).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::NotFound, "KEY_PAIR_NOT_FOUND", "launcher"));
+    settle(&gateway).await;
+    lab.world.lock().assert_no_loose_ends();
+    assert_eq!(lab.world.lock().machines.len(), 1);
+}
+
+#[tokio::test]
+async fn who_may_not_know_and_what_is_not_there_read_the_same() {
+    let lab = Lab::new();
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    let hidden = gateway.run_instances(&other(), run(IMAGE, "")).await.unwrap_err();
+    let nowhere = "ami-0000000000000ffff";
+    let absent = gateway.run_instances(&other(), run(nowhere, "")).await.unwrap_err();
+    assert_eq!(seen(&hidden), seen(&absent));
+    assert_eq!(hidden.message().replace(IMAGE, ""), absent.message().replace(nowhere, ""));
+
+    let typo = gateway.get_image(&owner(), "bsae").await.unwrap_err();
+    assert_eq!(Fault::from_status(&typo).hint.as_deref(), Some("did you mean `base`?"));
+}
+
+#[tokio::test]
+async fn a_share_lets_in_and_its_end_binds_the_next_launch() {
+    let lab = Lab::new();
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    let share = pb::ModifyLaunchPermissionRequest {
+        image_id: IMAGE.to_owned(),
+        add_account_ids: vec![OTHER.to_owned()],
+        ..pb::ModifyLaunchPermissionRequest::default()
+    };
+    gateway.modify_launch_permission(&owner(), share.clone()).await.unwrap();
+    gateway.run_instances(&other(), run(IMAGE, "")).await.unwrap();
+    let status = gateway.own_image_error(&other(), IMAGE).await;
+    assert_eq!(seen(&status), refused(Code::PermissionDenied, "NOT_OWNER", "gateway"));
+
+    let end = pb::ModifyLaunchPermissionRequest {
+        add_account_ids: Vec::new(),
+        remove_account_ids: vec![OTHER.to_owned()],
+        ..share
+    };
+    gateway.modify_launch_permission(&owner(), end).await.unwrap();
+    let status = gateway.run_instances(&other(), run(IMAGE, "")).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::NotFound, "IMAGE_NOT_FOUND", "gateway"));
+    settle(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_deregistered_image_is_not_launched_and_its_owner_still_reads_of_it() {
+    let lab = Lab::new();
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    let request = pb::DeregisterImageRequest {
+        image_id: IMAGE.to_owned(),
+        ..pb::DeregisterImageRequest::default()
+    };
+    gateway.deregister_image(&owner(), request).await.unwrap();
+    let status = gateway.run_instances(&owner(), run(IMAGE, "")).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::FailedPrecondition, "IMAGE_NOT_AVAILABLE", "gateway"));
+    let image = gateway.get_image(&owner(), IMAGE).await.unwrap();
+    assert_eq!(image.state(), ImageState::Deregistered);
+    assert!(lab.world.lock().machines.contains(INSTANCE));
+}
+
+#[tokio::test]
+async fn what_is_sold_is_not_made_public_and_only_its_seller_puts_a_product_on() {
+    let lab = Lab::new();
+    lab.world.lock().products.insert("theirs".to_owned(), OTHER.to_owned());
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    let add = |code: &str| pb::AddProductCodeRequest {
+        image_id: IMAGE.to_owned(),
+        product_code: code.to_owned(),
+        request_id: String::new(),
+    };
+    let status = gateway.add_product_code(&owner(), add("theirs")).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::PermissionDenied, "NOT_OWNER", "gateway"));
+    let status = gateway.add_product_code(&owner(), add("nobodys")).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::NotFound, "PRODUCT_NOT_FOUND", "marketplace"));
+    gateway.add_product_code(&owner(), add(PRODUCT)).await.unwrap();
+    let public = pb::ModifyLaunchPermissionRequest {
+        image_id: IMAGE.to_owned(),
+        add_public: true,
+        ..pb::ModifyLaunchPermissionRequest::default()
+    };
+    let status = gateway.modify_launch_permission(&owner(), public).await.unwrap_err();
+    let reason = "IMAGE_HAS_PRODUCT_CODES";
+    assert_eq!(seen(&status), refused(Code::FailedPrecondition, reason, "gateway"));
+}
+
+#[tokio::test]
+async fn a_launch_waits_for_a_service_that_is_away() {
+    let lab = Lab::new();
+    lab.world.lock().away.insert("launcher");
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    let launching = tokio::spawn(launch(gateway.clone()));
+    let at_reserve =
+        |gateway: &crate::ops::Gateway| {
+            gateway.list_sagas().unwrap().iter().any(|saga| {
+                saga.step == "reserve" && saga.attempts > 2 && saga.error.contains("away")
+            })
+        };
+    while !at_reserve(&gateway) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    lab.world.lock().away.clear();
+    launching.await.unwrap().unwrap();
+    settle(&gateway).await;
+    lab.world.lock().assert_no_loose_ends();
+}
+
+#[tokio::test]
+async fn an_older_gateway_is_fenced_off_and_undoes_nothing() {
+    let lab = Lab::new();
+    let store = Store::in_memory();
+    lab.world.lock().away.insert("launcher");
+    let old = lab.gateway(&store, Calm).await;
+    let launching = tokio::spawn(launch(old.clone()));
+    while lab.world.lock().pins.is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    {
+        let mut world = lab.world.lock();
+        world.calls.clear();
+        world.away.clear();
+        world.epochs.values_mut().for_each(|epoch| *epoch = 2);
+    }
+    let status = launching.await.unwrap().unwrap_err();
+    assert_eq!(seen(&status), refused(Code::Unavailable, "SERVICE_UNAVAILABLE", "gateway"));
+    let undone = lab.world.lock().calls.iter().any(|call| call.contains("Release"));
+    assert!(!undone, "it undid what is another's");
+
+    let new = lab.gateway(&store, Calm).await;
+    assert_eq!(new.sagas.epoch(), 2);
+    settle(&new).await;
+    assert_eq!(lab.world.lock().machines.len(), 4);
+    lab.world.lock().assert_no_loose_ends();
+}
+
+#[tokio::test]
+async fn the_reconciler_releases_what_is_left_and_nothing_else() {
+    let lab = Lab::new();
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    let launched = gateway.run_instances(&owner(), run(IMAGE, "")).await.unwrap();
+    settle(&gateway).await;
+    let ended = &launched.instances[0].instance_id;
+    {
+        let mut world = lab.world.lock();
+        world.machines.remove(ended);
+        world.instances.get_mut(ended).unwrap().set_state(InstanceState::Terminated);
+        let mut orphan = world.volumes[VOLUME].clone();
+        orphan.volume_id = "vol-0000000000000ffff".to_owned();
+        orphan.instance_id = "i-0000000000000ffff".to_owned();
+        world.volumes.insert(orphan.volume_id.clone(), orphan);
+        assert_eq!(world.volumes.len(), 3);
+    }
+    let mut suspects = HashSet::new();
+    let peers = lab.peers();
+    assert_eq!(reconcile::round(&peers, &gateway.sagas, &mut suspects).await.unwrap(), 1);
+    assert_eq!(suspects.len(), 1);
+    assert_eq!(reconcile::round(&peers, &gateway.sagas, &mut suspects).await.unwrap(), 1);
+    assert_eq!(reconcile::round(&peers, &gateway.sagas, &mut suspects).await.unwrap(), 0);
+    let world = lab.world.lock();
+    assert_eq!(world.volumes.keys().collect::<Vec<_>>(), [VOLUME]);
+}
