@@ -69,6 +69,9 @@ pub(crate) struct Record {
     pub(crate) shim_started_us: u64,
     pub(crate) qemu_started_us: u64,
     pub(crate) confinement: Confinement,
+    /// The machine's control groups, to be removed after it.
+    #[serde(default)]
+    pub(crate) groups: Vec<PathBuf>,
 }
 
 /// How far this host let QEMU be shut in; `notes` says why where something is missing.

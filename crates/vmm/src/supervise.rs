@@ -1,6 +1,7 @@
 //! The task that keeps a machine's state known: monitor events and the shim's end.
 
 use std::{
+    fs::File,
     io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -8,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use tokio::{
     sync::{broadcast, watch},
@@ -17,9 +19,10 @@ use tokio::{
 
 use crate::{
     Result, VmmError,
-    layout::{self, Exit},
+    layout::{self, Exit, Record},
     process,
     qmp::{Event, Qmp},
+    shim,
 };
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -188,7 +191,18 @@ impl Watch {
     }
 }
 
-/// The record of the last run's end; empty if the shim could not write one.
+/// The record of the last run's end; empty if the shim could not write one: then
+/// what it left behind is removed, unless a machine runs there again.
 pub(crate) fn read_exit(dir: &Path) -> Exit {
-    layout::read_json(&layout::exit(dir)).ok().flatten().unwrap_or_default()
+    if let Ok(Some(exit)) = layout::read_json(&layout::exit(dir)) {
+        return exit;
+    }
+    let lock = File::options().write(true).open(layout::lock(dir));
+    let free = |lock: &File| flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if lock.as_ref().is_ok_and(free)
+        && let Ok(Some(record)) = layout::read_json::<Record>(&layout::machine(dir))
+    {
+        shim::sweep(dir, &record.groups);
+    }
+    Exit::default()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use host::{Disk, Home, LONG, machine, shim};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use vmint_vmm::{Machine, MachineSpec, Status, VmmError};
+use vmint_vmm::{Exit, Machine, MachineSpec, Status, VmmError};
 
 const SIZE: u64 = 1 << 20;
 
@@ -88,6 +88,9 @@ async fn a_dropped_handle_leaves_the_machine_to_be_adopted() {
     let found = Machine::adopt(dir.path()).await.expect("looked").expect("found");
     assert_eq!(found.pid(), pid);
     assert_eq!(found.status().await.expect("status"), Status::Running);
+    // Asking how it ended, while it runs, must not hurt it.
+    assert_eq!(Machine::last_exit(dir.path()).await, Exit::default());
+    found.console_stream(false).await.expect("its sockets are there");
     found.quit().await.expect("quit");
 }
 
@@ -180,6 +183,9 @@ async fn a_machine_dies_with_its_shim() {
     // Killed in the same moment, but perhaps not yet reaped.
     for _ in 0..200 {
         if std::fs::read(&qemu).unwrap_or_default().is_empty() {
+            // Whoever asks next clears away what the shim could not.
+            Machine::last_exit(dir.path()).await;
+            assert!(!dir.path().join("qmp.sock").exists());
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

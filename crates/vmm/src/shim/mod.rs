@@ -103,6 +103,7 @@ fn run(dir: &Path) -> Step<()> {
         shim_started_us,
         qemu_started_us: qemu.started_us,
         confinement,
+        groups: qemu.cgroup.clone(),
     };
     let written = layout::write_json(&layout::machine(dir), &record);
     step("writing machine.json", written)?;
@@ -167,14 +168,23 @@ fn remove_socket(path: &Path) {
     }
 }
 
-/// What is worth nothing once the machine is gone.
-fn sweep(dir: &Path, groups: &[PathBuf]) {
+/// Removes what is worth nothing once the machine is gone: the shim's last act, or done
+/// for a shim that was killed.
+pub(crate) fn sweep(dir: &Path, groups: &[PathBuf]) {
     let sockets = [layout::console(dir), layout::forward(dir), layout::qmp(dir)];
     for path in sockets.iter().chain([&layout::operator(dir)]) {
         remove_socket(path);
     }
     for path in groups.iter().chain([&layout::view(dir)]) {
-        let _ = std::fs::remove_dir(path);
+        // A process just killed may still be in its group for a moment.
+        for _ in 0..25 {
+            match std::fs::remove_dir(path) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+                _ => break,
+            }
+        }
     }
 }
 
