@@ -6,11 +6,12 @@ mod client;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use client::{Client, DISC, FLUSH, FUA, READ, Random, STATUS, TRIM, WRITE, ZERO, option, request};
 use tempfile::TempDir;
-use vmint_disk::{DiskError, Export, Volume};
+use vmint_disk::{Base, DiskError, Export, Volume};
 
 const SIZE: u64 = (1 << 20) + 77;
 const INVALID: u32 = 22;
@@ -127,6 +128,50 @@ fn many_requests_in_flight_are_all_answered() {
         }
     }
     thread.join().unwrap();
+}
+
+/// A base that takes its time, as one that fetches over a network does.
+#[derive(Default)]
+struct Slow {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Base for Slow {
+    fn size(&self) -> u64 {
+        SIZE
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(5));
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        buf.fill((offset / 4096) as u8);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_slow_base_is_read_by_several_at_once() {
+    let dir = TempDir::new().unwrap();
+    let base = Arc::new(Slow::default());
+    let over = Some(("slow", base.clone() as Arc<dyn Base>));
+    let volume = Arc::new(Volume::create(&dir.path().join("vol"), SIZE, over).unwrap());
+    let export = Export::start(&dir.path().join("sock"), 0o600, volume).unwrap();
+    let mut client = Client::connect(export.path()).unwrap();
+    for block in 0..200_u64 {
+        client.stream.write_all(&request(READ, 0, block, block * 4096, 4096)).unwrap();
+    }
+    for _ in 0..200 {
+        let mut reply = [0; 16 + 4096];
+        client.stream.read_exact(&mut reply).unwrap();
+        assert_eq!(reply[4..8], [0; 4]);
+        let block = u64::from_be_bytes(reply[8..16].try_into().unwrap());
+        assert!(reply[16..].iter().all(|byte| *byte == block as u8));
+    }
+    let most = base.most.load(Ordering::SeqCst);
+    assert!((2..=8).contains(&most), "{most} at once");
 }
 
 #[test]

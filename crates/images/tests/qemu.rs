@@ -45,7 +45,7 @@ fn raw_disk(path: &Path, size: u64) {
     {
         file.write_all_at(&noise(seed, len), at).unwrap();
     }
-    file.write_all_at(&[0; 100_000], 2 << 20).unwrap();
+    file.write_all_at(&vec![0; 100_000], 2 << 20).unwrap();
 }
 
 /// The whole disk through its extents; what lies between must read zero.

@@ -1,14 +1,16 @@
 //! One connection's requests.
 //!
 //! Workers take turns at reading: whoever holds the reader takes the next request. What needs
-//! only the volume's own files is answered on the spot, without waking another thread; anything
-//! slower is done after the reader has been handed on.
+//! only the volume's own files is answered on the spot, without waking another thread, and so is
+//! what comes from the base while the base has been quick lately; anything slower is done after
+//! the reader has been handed on.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, Scope};
+use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -28,6 +30,8 @@ const KEEP: usize = 256 << 10;
 /// Reads from this size on are checked for being all zeros, to spare sending them.
 const HOLE_CHECK: usize = 64 << 10;
 const MAX_DESCRIPTORS: usize = 1024;
+/// A base that takes this many nanoseconds a read costs less than waking another thread.
+const QUICK: u64 = 60_000;
 /// Room for a reply's header before its data, so that both go in one piece.
 const HEAD: usize = CHUNK_LEN + 8;
 
@@ -36,9 +40,14 @@ struct Connection<'a> {
     session: Session,
     reader: Mutex<BufReader<UnixStream>>,
     writer: Mutex<UnixStream>,
+    /// To shut the connection down whoever holds the other two.
+    socket: UnixStream,
+    closing: AtomicBool,
     workers: AtomicUsize,
     /// Workers that wait for the reader.
     waiting: AtomicUsize,
+    /// What a read of the base took lately, in nanoseconds.
+    pace: AtomicU64,
 }
 
 /// Serves requests until the client leaves or breaks the protocol, or the socket is shut down.
@@ -47,9 +56,12 @@ pub(crate) fn serve(stream: UnixStream, session: Session, volume: &Volume) -> io
         volume,
         session,
         reader: Mutex::new(BufReader::with_capacity(64 << 10, stream.try_clone()?)),
+        socket: stream.try_clone()?,
         writer: Mutex::new(stream),
+        closing: AtomicBool::new(false),
         workers: AtomicUsize::new(1),
         waiting: AtomicUsize::new(0),
+        pace: AtomicU64::new(0),
     };
     thread::scope(|scope| connection.work(scope));
     Ok(())
@@ -68,11 +80,16 @@ impl<'env> Connection<'env> {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             let reader = self.reader.lock();
             self.waiting.fetch_sub(1, Ordering::SeqCst);
+            if self.closing.load(Ordering::SeqCst) {
+                return;
+            }
             match self.turn(scope, reader, &mut buf) {
                 Ok(Next::Go) => {}
                 Ok(Next::Close) | Err(_) => {
-                    // Nobody reads on; requests in flight still answer.
-                    drop(self.reader.lock().get_ref().shutdown(Shutdown::Read));
+                    // Nobody reads on; requests in flight still answer. Another worker may
+                    // hold the reader and wait for bytes: this wakes it.
+                    self.closing.store(true, Ordering::SeqCst);
+                    drop(self.socket.shutdown(Shutdown::Read));
                     return;
                 }
             }
@@ -110,8 +127,19 @@ impl<'env> Connection<'env> {
                     reader.read_exact(&mut buf[..len])?;
                     request.flags == 0 && self.volume.takes_quickly(request.offset, request.len)
                 }
+                command::READ if self.volume.is_near(request.offset, u64::from(request.len)) => {
+                    len <= PIECE
+                }
                 command::READ => {
-                    len <= PIECE && self.volume.is_near(request.offset, u64::from(request.len))
+                    let quick = len < HOLE_CHECK && self.pace.load(Ordering::Relaxed) < QUICK;
+                    if quick {
+                        self.read_far(&request, buf)?;
+                        continue;
+                    }
+                    self.hand_on(scope);
+                    drop(reader);
+                    self.read_far(&request, buf)?;
+                    return Ok(Next::Go);
                 }
                 _ => false,
             };
@@ -140,6 +168,18 @@ impl<'env> Connection<'env> {
             // One worker less; those there serve on.
             self.workers.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+
+    /// Answers a read that needs the base, and remembers how long it took.
+    fn read_far(&self, request: &Request, buf: &mut Vec<u8>) -> io::Result<()> {
+        let start = Instant::now();
+        self.answer(request, buf)?;
+        let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX >> 4);
+        let before = self.pace.load(Ordering::Relaxed);
+        // A slow read counts at once, quick ones bit by bit. Losing an update does no harm.
+        let now = if took > 8 * QUICK { took.min(64 * QUICK) } else { (before * 7 + took) / 8 };
+        self.pace.store(now, Ordering::Relaxed);
+        Ok(())
     }
 
     fn answer(&self, request: &Request, buf: &mut Vec<u8>) -> io::Result<()> {
