@@ -5,11 +5,13 @@ use std::{collections::HashSet, time::Duration};
 use futures::{StreamExt as _, stream};
 use vmint_ids::InstanceId;
 
-use super::{Fleet, end::remove_dir};
+use super::{Fleet, end::remove_dir, hypervisor::HypervisorError};
 use crate::{Instance, LauncherError, Result, State, clock, store::By};
 
 /// Machines looked for at a time.
 const AT_ONCE: usize = 16;
+/// How long one machine may keep the others, and the service, waiting.
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Between two looks at a machine that is there but does not answer.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -83,7 +85,9 @@ impl Fleet {
         let dir = self.dir(id);
         let _gate = self.gates.enter(id).await;
         let alive = self.last_alive(id).await;
-        let found = self.hypervisor.adopt(&dir).await;
+        let found = tokio::time::timeout(PATIENCE, self.hypervisor.adopt(&dir)).await;
+        let late = |_| HypervisorError::Failed("it does not answer in time".to_owned());
+        let found = found.map_err(late).flatten();
         match found.map_err(|error| super::begin::refused(id, error))? {
             Some(machine) => {
                 let over = self.over.child_token();

@@ -1,5 +1,8 @@
 //! Machines that are only pretended, and a launcher on them.
 
+// Each test program uses its own part of it.
+#![allow(dead_code)]
+
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -21,49 +24,49 @@ use vmint_launcher::{
 };
 use vmint_store::{Asked, Store};
 
-pub const ACCOUNT: &str = "111122223333";
+pub(crate) const ACCOUNT: &str = "111122223333";
 
-pub fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(since.as_millis()).unwrap()
 }
 
 /// Pretended machines outlive the launcher, as real ones do.
 #[derive(Debug, Default)]
-pub struct Pretended {
+pub(crate) struct Pretended {
     machines: Mutex<HashMap<PathBuf, Arc<Pretence>>>,
     ends: Mutex<HashMap<PathBuf, End>>,
     /// QEMU is not there.
-    pub missing: Mutex<bool>,
+    pub(crate) missing: Mutex<bool>,
     /// Machines do not start.
-    pub broken: Mutex<bool>,
-    pub launches: Mutex<usize>,
+    pub(crate) broken: Mutex<bool>,
+    pub(crate) launches: Mutex<usize>,
 }
 
 #[derive(Debug)]
-pub struct Pretence {
-    pub plan: Plan,
+pub(crate) struct Pretence {
+    pub(crate) plan: Plan,
     started_at: i64,
     /// Heeds the power button.
-    pub polite: bool,
-    pub resets: Mutex<usize>,
+    pub(crate) polite: bool,
+    pub(crate) resets: Mutex<usize>,
     end: watch::Sender<Option<End>>,
 }
 
 impl Pretended {
-    pub fn machine(&self, dir: &Path) -> Option<Arc<Pretence>> {
+    pub(crate) fn machine(&self, dir: &Path) -> Option<Arc<Pretence>> {
         let machine = self.machines.lock().unwrap().get(dir).cloned();
         machine.filter(|m| m.end.borrow().is_none())
     }
 
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         let machines = self.machines.lock().unwrap();
         machines.values().filter(|m| m.end.borrow().is_none()).count()
     }
 }
 
 impl Pretence {
-    pub fn end(&self, reason: &str, at: Option<i64>) {
+    pub(crate) fn end(&self, reason: &str, at: Option<i64>) {
         self.end.send_if_modified(|end| {
             let fresh = end.is_none();
             end.get_or_insert(End { reason: reason.into(), at });
@@ -180,20 +183,20 @@ impl Machine for Handle {
 }
 
 /// A launcher on pretended machines.
-pub struct Running {
-    pub launcher: Launcher,
-    pub machines: Arc<Pretended>,
-    pub store: Store,
-    pub config: Config,
+pub(crate) struct Running {
+    pub(crate) launcher: Launcher,
+    pub(crate) machines: Arc<Pretended>,
+    pub(crate) store: Store,
+    pub(crate) config: Config,
     dir: tempfile::TempDir,
 }
 
 impl Running {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut service = ServiceConfig::of("launcher");
         service.data = dir.path().to_owned();
@@ -217,25 +220,25 @@ impl Running {
     }
 
     /// Another launcher takes over what this one leaves.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.launcher.let_go().await;
         self.launcher = Self::launcher(&self.store, &self.machines, &self.config).await;
     }
 
-    pub fn dir(&self, id: InstanceId) -> PathBuf {
+    pub(crate) fn dir(&self, id: InstanceId) -> PathBuf {
         self.dir.path().join("instances").join(id.to_string())
     }
 
-    pub fn machine(&self, id: InstanceId) -> Arc<Pretence> {
+    pub(crate) fn machine(&self, id: InstanceId) -> Arc<Pretence> {
         self.machines.machine(&self.dir(id)).expect("its machine runs")
     }
 
-    pub fn get(&self, id: InstanceId) -> Instance {
+    pub(crate) fn get(&self, id: InstanceId) -> Instance {
         self.launcher.get(ACCOUNT, &id.to_string()).unwrap()
     }
 
     /// Waits for a state; events drive it, the limit is only for a broken test.
-    pub async fn until(&self, id: InstanceId, state: State) -> Instance {
+    pub(crate) async fn until(&self, id: InstanceId, state: State) -> Instance {
         let mut following = self.launcher.follow(ACCOUNT, &id.to_string()).unwrap();
         let wait = async {
             loop {
@@ -248,19 +251,19 @@ impl Running {
         tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it gets there")
     }
 
-    pub async fn launch_as(&self, new: Reservation) -> Result<Vec<Instance>, LauncherError> {
+    pub(crate) async fn launch_as(&self, new: Reservation) -> Result<Vec<Instance>, LauncherError> {
         let ids = new.ids.clone();
         self.launcher.reserve(new).await?;
         self.launcher.identify(1, ids.iter().map(|id| (*id, vec![volume()])).collect()).await?;
         self.launcher.ensure_machines(1, &ids).await
     }
 
-    pub async fn launch(&self) -> Instance {
+    pub(crate) async fn launch(&self) -> Instance {
         self.launch_as(reservation(1)).await.unwrap().remove(0)
     }
 }
 
-pub fn reservation(count: usize) -> Reservation {
+pub(crate) fn reservation(count: usize) -> Reservation {
     Reservation {
         epoch: 1,
         account: ACCOUNT.into(),
@@ -273,7 +276,7 @@ pub fn reservation(count: usize) -> Reservation {
     }
 }
 
-pub fn volume() -> Volume {
+pub(crate) fn volume() -> Volume {
     Volume {
         id: VolumeId::random().to_string(),
         device: "/dev/sda1".into(),
@@ -283,7 +286,7 @@ pub fn volume() -> Volume {
     }
 }
 
-pub fn asked(request_id: &str) -> Asked {
+pub(crate) fn asked(request_id: &str) -> Asked {
     Asked {
         account: ACCOUNT.into(),
         method: "a method".into(),
