@@ -118,6 +118,44 @@ fn every_acknowledged_write_survives_kill_9() {
 }
 
 #[test]
+fn qemu_goes_on_after_the_server_was_killed() {
+    let dir = TempDir::new().unwrap();
+    let socket = dir.path().join("sock");
+    let server = Server::start(dir.path());
+    drop(Client::connect(&socket).unwrap());
+    let spec =
+        format!("driver=nbd,server.type=unix,server.path={},reconnect-delay=60", socket.display());
+    let mut command = Command::new("qemu-io");
+    command.args(["--image-opts", &spec]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for step in [
+        "write -P 1 0 64k",
+        "sleep 1500",
+        "write -P 2 64k 64k",
+        "flush",
+        "read -P 1 0 64k",
+        "read -P 2 64k 64k",
+    ] {
+        command.args(["-c", step]);
+    }
+    let qemu = match command.spawn() {
+        Ok(qemu) => qemu,
+        Err(error) => {
+            eprintln!("SKIPPED: qemu-io cannot be run: {error}");
+            return;
+        }
+    };
+    // Whenever the kill comes, QEMU must not notice more than a pause.
+    std::thread::sleep(Duration::from_millis(700));
+    drop(server);
+    std::thread::sleep(Duration::from_millis(1200));
+    let _server = Server::start(dir.path());
+    let output = qemu.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && !text.contains("failed"), "{text}");
+    assert_eq!(text.matches("wrote").count() + text.matches("read 65536").count(), 4, "{text}");
+}
+
+#[test]
 fn a_freeze_is_a_moment_between_writes() {
     const SLOTS: u64 = 300;
     let dir = TempDir::new().unwrap();
