@@ -92,15 +92,16 @@ fn random_interleavings_lose_nothing_live_and_keep_nothing_dead() {
             85..93 => drop(store.collect(listed(&live), NOW).unwrap()),
             93..95 => {
                 // A session, a result not yet recorded and an open tree live through a collection.
-                let bytes = content(400_000, random.next());
+                // Its first batch is appended before the collection, its last one after.
+                let bytes = content(2_400_000, random.next());
                 let mut under_way = store.ingest(domain(), bytes.len() as u64).unwrap();
-                under_way.write(0, &bytes[..200_000]).unwrap();
+                under_way.write(0, &bytes[..2_200_000]).unwrap();
                 let unrecorded = ingest(&store, &content(200_000, random.next()));
                 let tree = store.tree(domain(), unrecorded.root, unrecorded.size_bytes);
                 drop(unrecorded.pin);
                 store.collect(listed(&live), NOW).unwrap();
                 tree.read_at(0, &mut vec![0; 200_000]).unwrap();
-                under_way.write(200_000, &bytes[200_000..]).unwrap();
+                under_way.write(2_200_000, &bytes[2_200_000..]).unwrap();
                 live.push((under_way.finish().unwrap().root, bytes));
             }
             95..97 => {
@@ -146,9 +147,10 @@ fn collecting_beside_writers_loses_nothing() {
     let stop = AtomicBool::new(false);
     let written = AtomicUsize::new(0);
     std::thread::scope(|scope| {
+        let mut writers = Vec::new();
         for seed in 0..2 {
             let (store, live, stop, written) = (&store, &live, &stop, &written);
-            scope.spawn(move || {
+            writers.push(scope.spawn(move || {
                 let mut random = Random::new(seed + 7);
                 while !stop.load(Ordering::Relaxed) {
                     let base = {
@@ -174,11 +176,14 @@ fn collecting_beside_writers_loses_nothing() {
                     live.lock().unwrap().push((sealed.root, bytes));
                     written.fetch_add(1, Ordering::Relaxed);
                 }
-            });
+            }));
         }
         let mut collections = 0;
         while collections < 60 || written.load(Ordering::Relaxed) < 200 {
             collections += 1;
+            if writers.iter().any(|writer| writer.is_finished()) {
+                break;
+            }
             let collection = store.begin_collect();
             let roots: Vec<_> = listed(&live.lock().unwrap()).collect();
             collection.sweep(roots, NOW).unwrap();
