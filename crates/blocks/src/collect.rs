@@ -117,12 +117,10 @@ impl Collection<'_> {
             }
         }
         self.nodes = HashSet::new();
-        let retired = self.retire();
-        // Also after a failure: what is due in the trash may be the space that was missing.
         let grace = grace.unwrap_or(self.store.options.trash_grace);
-        let (packs, bytes) =
-            self.store.trash.empty(grace).map_err(BlocksError::io("emptying the trash"))?;
-        (self.report.deleted_packs, self.report.deleted_bytes) = (packs, bytes);
+        let retired = self.retire(grace);
+        // Also after a failure: what is due in the trash may be the space that was missing.
+        self.empty(grace)?;
         let packs = self.store.packs.read();
         let trash: HashSet<u32> = self.store.trash.numbers().into_iter().collect();
         self.store.quarantine.retain(|pack| packs.contains_key(&pack) || trash.contains(&pack));
@@ -183,7 +181,7 @@ impl Collection<'_> {
         }
     }
 
-    fn retire(&mut self) -> Result<()> {
+    fn retire(&mut self, grace: Duration) -> Result<()> {
         // Bytes alive in each pack, their place in the footer included; a pack made from now on
         // holds only what is alive.
         let horizon = self.store.writer.horizon();
@@ -221,10 +219,27 @@ impl Collection<'_> {
             }
         }
         // What frees space for nothing comes first: the disk may be full.
-        chosen.sort_by_key(|(_, alive, _)| *alive > 0);
-        if chosen.iter().any(|(.., pack)| self.store.writer.current() == Some(pack.number)) {
+        let current = self.store.writer.current();
+        let (free, costly): (Vec<_>, Vec<_>) = chosen
+            .into_iter()
+            .partition(|(_, alive, pack)| *alive == 0 && Some(pack.number) != current);
+        self.retire_packs(&free)?;
+        self.empty(grace)?;
+        if costly.iter().any(|(.., pack)| self.store.writer.current() == Some(pack.number)) {
             self.store.writer.rotate()?;
         }
+        self.retire_packs(&costly)
+    }
+
+    fn empty(&mut self, grace: Duration) -> Result<()> {
+        let emptied = self.store.trash.empty(grace);
+        let (packs, bytes) = emptied.map_err(BlocksError::io("emptying the trash"))?;
+        self.report.deleted_packs += packs;
+        self.report.deleted_bytes += bytes;
+        Ok(())
+    }
+
+    fn retire_packs(&mut self, chosen: &[(u64, u64, Arc<Pack>)]) -> Result<()> {
         for group in chosen.chunks(PACKS_AT_ONCE) {
             // Taken from the index and not from footers: nothing may point to a pack that goes.
             let mut places: HashMap<u32, Vec<(Prefix, Loc)>> =

@@ -10,6 +10,7 @@ use std::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread::ScopedJoinHandle,
     time::Duration,
 };
 
@@ -181,7 +182,7 @@ fn collecting_beside_writers_loses_nothing() {
         let mut collections = 0;
         while collections < 60 || written.load(Ordering::Relaxed) < 200 {
             collections += 1;
-            if writers.iter().any(|writer| writer.is_finished()) {
+            if writers.iter().any(ScopedJoinHandle::is_finished) {
                 break;
             }
             let collection = store.begin_collect();
