@@ -13,7 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, broadcast, mpsc},
+    sync::{Semaphore, mpsc, watch},
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
@@ -24,8 +24,10 @@ use crate::layout;
 const HALF: u64 = 256 << 10;
 const BACKLOG: usize = 64 << 10;
 const PART: usize = 4 << 10;
-/// Parts a viewer may lag behind: 1 MiB.
-const LAG: usize = 256;
+/// How far a viewer may lag behind. In bytes: QEMU often writes one at a time.
+const LAG: usize = 1 << 20;
+/// For viewers to get the last words after QEMU's end.
+const FAREWELL: Duration = Duration::from_millis(200);
 const VIEWERS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -45,10 +47,7 @@ pub(super) fn serve(
     Ok(tokio::spawn(async move {
         let (mut read, mut write) = serial.into_split();
         let (input, mut typed) = mpsc::channel::<Part>(16);
-        let hub = Arc::new(Mutex::new(Hub {
-            backlog: VecDeque::with_capacity(BACKLOG),
-            live: broadcast::channel(LAG).0,
-        }));
+        let hub = Arc::new(Mutex::new(Hub::default()));
         let typing = async {
             while let Some(part) = typed.recv().await {
                 if write.write_all(&part).await.is_err() {
@@ -64,6 +63,7 @@ pub(super) fn serve(
                 log.add(&part[..size]);
                 lock(&hub).add(&part[..size]);
             }
+            tokio::time::sleep(FAREWELL).await;
         };
         tokio::select! {
             () = reading => {}
@@ -73,18 +73,32 @@ pub(super) fn serve(
     }))
 }
 
+/// The last of what the guest wrote.
+#[derive(Default)]
 struct Hub {
-    backlog: VecDeque<u8>,
-    live: broadcast::Sender<Part>,
+    recent: VecDeque<u8>,
+    /// How much it wrote in all.
+    end: watch::Sender<u64>,
 }
 
 impl Hub {
     fn add(&mut self, part: &[u8]) {
-        self.backlog.extend(part);
-        let extra = self.backlog.len().saturating_sub(BACKLOG);
-        self.backlog.drain(..extra);
-        // Nobody watching is fine.
-        let _ = self.live.send(part.into());
+        self.recent.extend(part);
+        let extra = self.recent.len().saturating_sub(LAG);
+        self.recent.drain(..extra);
+        self.end.send_modify(|end| *end += part.len() as u64);
+    }
+
+    /// Where a viewer begins who wants so many bytes of what was.
+    fn before(&self, bytes: usize) -> u64 {
+        *self.end.borrow() - bytes.min(self.recent.len()) as u64
+    }
+
+    /// What follows `position`; `None` if it is gone already.
+    fn after(&self, position: u64) -> Option<Vec<u8>> {
+        let lag = usize::try_from(*self.end.borrow() - position).ok()?;
+        let from = self.recent.len().checked_sub(lag)?;
+        Some(self.recent.range(from..).take(PART).copied().collect())
     }
 }
 
@@ -118,21 +132,23 @@ async fn welcome(viewers: UnixListener, hub: Arc<Mutex<Hub>>, input: mpsc::Sende
 /// One viewer, until it leaves or lags.
 async fn view(mut stream: UnixStream, hub: &Mutex<Hub>, input: mpsc::Sender<Part>) {
     let Ok(Ok(mode)) = timeout(PATIENCE, stream.read_u8()).await else { return };
-    let (backlog, mut live) = {
+    let (mut position, mut end) = {
         let hub = lock(hub);
-        let backlog: Vec<u8> =
-            if mode == 1 { hub.backlog.iter().copied().collect() } else { Vec::new() };
-        (backlog, hub.live.subscribe())
+        (hub.before(if mode == 1 { BACKLOG } else { 0 }), hub.end.subscribe())
     };
     let (mut read, mut write) = stream.into_split();
     let showing = async {
-        if write.write_all(&backlog).await.is_err() {
-            return;
-        }
-        while let Ok(part) = live.recv().await {
-            if write.write_all(&part).await.is_err() {
+        loop {
+            end.mark_unchanged();
+            let Some(part) = lock(hub).after(position) else { return };
+            if part.is_empty() {
+                if end.changed().await.is_err() {
+                    return;
+                }
+            } else if write.write_all(&part).await.is_err() {
                 return;
             }
+            position += part.len() as u64;
         }
     };
     let typing = async {
@@ -200,6 +216,22 @@ mod tests {
         assert!(size(old) >= HALF);
         assert!(size(now.clone()) <= HALF + 1000);
         assert!(fs::read(now).expect("log").ends_with(b"the end"));
+    }
+
+    #[test]
+    fn a_viewer_reads_on_from_where_it_was_until_that_is_gone() {
+        let mut hub = Hub::default();
+        // A byte at a time, as a serial line brings them.
+        for byte in b"abcdef" {
+            hub.add(&[*byte]);
+        }
+        assert_eq!(hub.before(2), 4);
+        assert_eq!(hub.after(4).as_deref(), Some(&b"ef"[..]));
+        assert_eq!(hub.after(6).as_deref(), Some(&b""[..]));
+        hub.add(&vec![b'x'; LAG - 1]);
+        assert_eq!(hub.after(5).map(|p| p[..2].to_vec()).as_deref(), Some(&b"fx"[..]));
+        assert_eq!(hub.after(4), None);
+        assert_eq!(hub.before(usize::MAX), 5);
     }
 
     #[tokio::test]
