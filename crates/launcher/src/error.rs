@@ -96,10 +96,7 @@ impl Describe for LauncherError {
             E::NoHypervisor { hint } => {
                 fault(Kind::Precondition, Reason::HypervisorMissing).hint(hint)
             }
-            E::MachineFailed { id, .. } => {
-                fault(Kind::Unavailable, Reason::MachineFailed).with("instanceId", id)
-            }
-            E::MachineMute { id, .. } => {
+            E::MachineFailed { id, .. } | E::MachineMute { id, .. } => {
                 fault(Kind::Unavailable, Reason::MachineFailed).with("instanceId", id)
             }
             E::Unsupported { instead, .. } => {

@@ -1,5 +1,8 @@
 //! Instances from launch to end, on pretended machines.
 
+// A test that cannot go on fails, which is what unwrapping does.
+#![allow(clippy::unwrap_used)]
+
 mod fleet;
 
 use std::time::Duration;

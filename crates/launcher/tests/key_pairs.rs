@@ -1,5 +1,8 @@
 //! Key pairs: made, imported, listed, forgotten, put into machines.
 
+// A test that cannot go on fails, which is what unwrapping does.
+#![allow(clippy::unwrap_used)]
+
 mod fleet;
 
 use fleet::{ACCOUNT, Running, asked, reservation};
@@ -12,12 +15,12 @@ fn name(text: &str) -> KeyName {
 #[tokio::test]
 async fn the_private_half_is_given_once() {
     let running = Running::start().await;
-    let make = |id| running.launcher.create_key_pair(ACCOUNT, name("me"), asked(id));
-    let made = make("1").await.unwrap();
+    let create = |id| running.launcher.create_key_pair(ACCOUNT, name("me"), asked(id));
+    let made = create("1").await.unwrap();
     assert!(made.private_key.unwrap().contains("OPENSSH PRIVATE KEY"));
-    let again = make("1").await.unwrap();
+    let again = create("1").await.unwrap();
     assert_eq!((again.pair, again.private_key), (made.pair, None));
-    assert!(matches!(make("2").await, Err(E::KeyPairNameTaken { .. })));
+    assert!(matches!(create("2").await, Err(E::KeyPairNameTaken { .. })));
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ const ACCOUNT: &str = "111122223333";
 const MARKER: &str = "vmint-launcher-test-marker";
 const SIZE: u64 = 1 << 20;
 /// Generous: for a host that is very busy.
-const LONG: Duration = Duration::from_secs(240);
+const LONG: Duration = Duration::from_mins(4);
 
 fn main() -> ExitCode {
     let words: Vec<_> = std::env::args().skip(1).collect();

@@ -1,11 +1,15 @@
 //! Finding machines again after this process was away.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use vmint_ids::InstanceId;
 
-use super::{Fleet, end::remove_dir, hypervisor::HypervisorError};
+use super::{
+    Fleet,
+    end::remove_dir,
+    hypervisor::{HypervisorError, Machine},
+};
 use crate::{Instance, LauncherError, Result, State, clock, store::By};
 
 /// Machines looked for at a time.
@@ -88,40 +92,52 @@ impl Fleet {
         let found = tokio::time::timeout(PATIENCE, self.hypervisor.adopt(&dir)).await;
         let late = |_| HypervisorError::Failed("it does not answer in time".to_owned());
         let found = found.map_err(late).flatten();
-        match found.map_err(|error| super::begin::refused(id, error))? {
-            Some(machine) => {
-                let over = self.over.child_token();
-                if let Some(identity) = &instance.identity {
-                    self.serve_metadata(instance, identity, &over).await?;
-                    let ssh = self.serve_ssh(instance, identity, &machine, &over).await;
-                    if ssh != instance.ssh {
-                        let moved = self.records.change(id, By::Itself, move |_, instance| {
-                            instance.ssh = ssh.or(instance.ssh);
-                            Ok(vec![])
-                        });
-                        moved.await?;
-                    }
-                }
-                if machine.is_over() {
-                    // It ended unseen: bill no longer than it was seen alive.
-                    let at = alive.unwrap_or(instance.changed_at);
-                    let reason = "the guest powered off".to_owned();
-                    self.records.machine_ended(id, instance.run, None, reason, at).await?;
-                }
-                self.watch(instance, machine, over);
-                tracing::info!(instance = %id, "machine found again");
-                if instance.state == State::Stopping {
-                    self.stop(id, instance.run, false);
-                }
+        let found = found.map_err(|error| super::begin::refused(id, error))?;
+        if let Some(machine) = found {
+            return self.take_up(instance, machine, alive).await;
+        }
+        let end = self.hypervisor.last_end(&dir).await;
+        let at = end.as_ref().and_then(|end| end.at).or(alive).or(instance.started_at);
+        let reason = end.map_or_else(|| "the machine was lost".to_owned(), |end| end.reason);
+        let at = at.unwrap_or_else(clock::now);
+        self.records.machine_ended(id, instance.run, None, reason, at).await?;
+        tracing::warn!(instance = %id, "machine is gone");
+        Ok(())
+    }
+
+    /// Serves and watches a machine that was found, last seen `alive` then.
+    async fn take_up(
+        &self,
+        instance: &Instance,
+        machine: Arc<dyn Machine>,
+        alive: Option<i64>,
+    ) -> Result<()> {
+        let id = instance.id;
+        let over = self.over.child_token();
+        // What is begun here ends again if the rest fails.
+        let guard = over.clone().drop_guard();
+        if let Some(identity) = &instance.identity {
+            self.serve_metadata(instance, identity, &over).await?;
+            let ssh = self.serve_ssh(instance, identity, &machine, &over).await;
+            if ssh != instance.ssh {
+                let moved = self.records.change(id, By::Itself, move |_, instance| {
+                    instance.ssh = ssh.or(instance.ssh);
+                    Ok(vec![])
+                });
+                moved.await?;
             }
-            None => {
-                let end = self.hypervisor.last_end(&dir).await;
-                let at = end.as_ref().and_then(|end| end.at).or(alive);
-                let reason = end.map_or_else(|| "the machine was lost".to_owned(), |e| e.reason);
-                let at = at.or(instance.started_at).unwrap_or_else(clock::now);
-                self.records.machine_ended(id, instance.run, None, reason, at).await?;
-                tracing::warn!(instance = %id, "machine is gone");
-            }
+        }
+        if machine.is_over() {
+            // It ended unseen: bill no longer than it was seen alive.
+            let at = alive.unwrap_or(instance.changed_at);
+            let reason = "the guest powered off".to_owned();
+            self.records.machine_ended(id, instance.run, None, reason, at).await?;
+        }
+        guard.disarm();
+        self.watch(instance, machine, over);
+        tracing::info!(instance = %id, "machine found again");
+        if instance.state == State::Stopping {
+            self.stop(id, instance.run, false);
         }
         Ok(())
     }

@@ -79,12 +79,11 @@ impl Fleet {
             over.quit().await.map_err(failed)?;
         }
         self.serve_metadata(instance, identity, over).await?;
-        let machine = match found {
-            Some(machine) => machine,
-            None => {
-                let plan = self.plan(instance, identity);
-                self.hypervisor.launch(&dir, &plan).await.map_err(failed)?
-            }
+        let machine = if let Some(machine) = found {
+            machine
+        } else {
+            let plan = self.plan(instance, identity);
+            self.hypervisor.launch(&dir, &plan).await.map_err(failed)?
         };
         let ssh = self.serve_ssh(instance, identity, &machine, over).await;
         let facts = machine.facts();
@@ -147,7 +146,7 @@ impl Fleet {
             zone: self.places.zone.clone(),
         };
         let path = vmint_vmm::layout::metadata(&dir);
-        let server = metadata::Server::bind(&path, facts)
+        let server = metadata::Server::bind(&path, &facts)
             .map_err(|e| failed("binding its metadata service", e))?;
         self.tasks.spawn(server.serve(over.clone()));
         Ok(())

@@ -42,14 +42,14 @@ pub(crate) struct Server {
 
 impl Server {
     /// Binds the socket at `path`, in place of one left by an earlier process.
-    pub(crate) fn bind(path: &Path, facts: Facts) -> io::Result<Self> {
+    pub(crate) fn bind(path: &Path, facts: &Facts) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
-        Ok(Self { listener, tree: Arc::new(Tree::of(&facts)) })
+        Ok(Self { listener, tree: Arc::new(Tree::of(facts)) })
     }
 
     /// Answers until `over`.
@@ -179,7 +179,7 @@ mod tests {
     }
 
     impl Guest {
-        fn new(facts: Facts) -> Self {
+        fn new(facts: &Facts) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let server = Server::bind(&dir.path().join("m.sock"), facts).unwrap();
             let over = CancellationToken::new();
@@ -194,7 +194,8 @@ mod tests {
         /// Status and body.
         async fn ask(&self, line: &str, headers: &[(&str, &str)]) -> (u16, String) {
             let mut stream = self.connect().await;
-            let headers: String = headers.iter().map(|(k, v)| format!("{k}: {v}\r\n")).collect();
+            let headers: Vec<_> = headers.iter().map(|(k, v)| format!("{k}: {v}\r\n")).collect();
+            let headers = headers.concat();
             let request = format!(
                 "{line} HTTP/1.1\r\nHost: 169.254.169.254\r\nConnection: close\r\n{headers}\r\n"
             );
@@ -215,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_told_without_a_token() {
-        let guest = Guest::new(facts());
+        let guest = Guest::new(&facts());
         for path in ["/", "/latest/meta-data/", "/latest/user-data", "/nothing"] {
             let line = format!("GET {path}");
             assert_eq!(guest.ask(&line, &[]).await.0, 401);
@@ -223,13 +224,13 @@ mod tests {
         }
         let mut other = facts();
         other.identity.token_secret = [9; 32];
-        let foreign = Guest::new(other).token().await;
+        let foreign = Guest::new(&other).token().await;
         assert_eq!(guest.ask("GET /latest/meta-data/", &[(TOKEN, &foreign)]).await.0, 401);
     }
 
     #[tokio::test]
     async fn a_token_is_for_those_who_ask_themselves_and_say_for_how_long() {
-        let guest = Guest::new(facts());
+        let guest = Guest::new(&facts());
         let ask = async |headers: &[_]| guest.ask("PUT /latest/api/token", headers).await.0;
         assert_eq!(ask(&[(TTL, "21600")]).await, 200);
         assert_eq!(ask(&[(TTL, "60"), ("X-Forwarded-For", "10.0.0.1")]).await, 403);
@@ -242,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_version_tells_the_same() {
-        let guest = Guest::new(facts());
+        let guest = Guest::new(&facts());
         let token = guest.token().await;
         for version in VERSIONS {
             let line = format!("GET /{version}/meta-data/instance-id");
@@ -258,17 +259,17 @@ mod tests {
 
     #[tokio::test]
     async fn user_data_comes_back_as_it_was_given_or_not_at_all() {
-        let guest = Guest::new(facts());
+        let guest = Guest::new(&facts());
         let token = guest.token().await;
         let (status, body) = guest.ask("GET /latest/user-data", &[(TOKEN, &token)]).await;
         assert_eq!((status, body.as_str()), (200, "#!/bin/sh\n"));
-        let guest = Guest::new(Facts { user_data: None, ..facts() });
+        let guest = Guest::new(&Facts { user_data: None, ..facts() });
         assert_eq!(guest.ask("GET /latest/user-data", &[(TOKEN, &token)]).await.0, 404);
     }
 
     #[tokio::test]
     async fn nonsense_does_not_disturb_others() {
-        let guest = Guest::new(facts());
+        let guest = Guest::new(&facts());
         let mut silent = Vec::new();
         for _ in 0..8 {
             silent.push(guest.connect().await);

@@ -12,7 +12,7 @@ pub(super) fn issue(secret: &[u8; 32], now: i64, seconds: u64) -> String {
     let life = i64::try_from(seconds.min(LONGEST) * 1000).unwrap_or(0);
     let end = now.saturating_add(life).to_be_bytes();
     let mut token = end.to_vec();
-    token.extend_from_slice(seal(secret, &end).as_bytes());
+    token.extend_from_slice(seal(secret, end).as_bytes());
     BASE64_URL_SAFE_NO_PAD.encode(token)
 }
 
@@ -25,11 +25,11 @@ pub(super) fn holds(secret: &[u8; 32], now: i64, token: &str) -> bool {
     let Some((end, given)) = token.split_first_chunk::<8>() else { return false };
     let Ok(given) = <[u8; 32]>::try_from(given) else { return false };
     // blake3's hashes are compared in constant time.
-    seal(secret, end) == blake3::Hash::from_bytes(given) && now < i64::from_be_bytes(*end)
+    seal(secret, *end) == blake3::Hash::from_bytes(given) && now < i64::from_be_bytes(*end)
 }
 
-fn seal(secret: &[u8; 32], end: &[u8; 8]) -> blake3::Hash {
-    blake3::keyed_hash(&blake3::derive_key(CONTEXT, secret), end)
+fn seal(secret: &[u8; 32], end: [u8; 8]) -> blake3::Hash {
+    blake3::keyed_hash(&blake3::derive_key(CONTEXT, secret), &end)
 }
 
 #[cfg(test)]

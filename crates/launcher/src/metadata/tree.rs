@@ -102,23 +102,23 @@ impl Tree {
             }
         }
         if let Some(data) = &facts.user_data {
-            self.put("user-data", data.clone());
+            self.put("user-data", data);
         }
-        self.put("dynamic/instance-identity/document", document(facts).into_bytes());
+        self.put("dynamic/instance-identity/document", document(facts).as_bytes());
     }
 
     fn meta(&mut self, path: &str, text: &str) {
-        self.put(&format!("meta-data/{path}"), text.as_bytes().to_vec());
+        self.put(&format!("meta-data/{path}"), text.as_bytes());
     }
 
-    fn put(&mut self, path: &str, bytes: Vec<u8>) {
+    fn put(&mut self, path: &str, bytes: &[u8]) {
         let mut node = &mut self.root;
         let mut parts = path.split('/').peekable();
         while let Some(part) = parts.next() {
             let Node::Branch(children) = node else { return };
             let fresh = match parts.peek() {
                 Some(_) => Node::Branch(BTreeMap::new()),
-                None => Node::Leaf(bytes.clone()),
+                None => Node::Leaf(bytes.to_vec()),
             };
             node = children.entry(part.to_owned()).or_insert(fresh);
         }

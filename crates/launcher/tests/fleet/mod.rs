@@ -248,7 +248,7 @@ impl Running {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it gets there")
+        tokio::time::timeout(Duration::from_mins(1), wait).await.expect("it gets there")
     }
 
     pub(crate) async fn launch_as(&self, new: Reservation) -> Result<Vec<Instance>, LauncherError> {
