@@ -1,0 +1,12 @@
+//! What each command does, one noun a file.
+
+pub(crate) mod account;
+pub(crate) mod api;
+pub(crate) mod console;
+pub(crate) mod image;
+pub(crate) mod import;
+pub(crate) mod instance;
+pub(crate) mod key;
+pub(crate) mod market;
+pub(crate) mod snapshot;
+pub(crate) mod ssh;
