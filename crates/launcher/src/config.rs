@@ -81,6 +81,16 @@ impl Config {
         Ok(Network { private: Ipv4Addr::new(172, 31, 0, 0), prefix: self.ssh()?.1.max(16) })
     }
 
+    /// That sockets can be named in machines' directories.
+    pub(crate) fn check(&self) -> Result<()> {
+        let machine = self.instances_dir.join("i-0123456789abcdef0");
+        if !machine.is_absolute() || vmint_vmm::layout::check(&machine).is_err() {
+            let long = "must be an absolute path of at most 70 characters";
+            return Err(LauncherError::field("instances_dir", long));
+        }
+        Ok(())
+    }
+
     pub(crate) fn ssh_base(&self) -> Result<Ipv4Addr> {
         Ok(self.ssh()?.0)
     }
@@ -117,6 +127,15 @@ mod tests {
         for bad in ["", "127.100.0.0", "10.0.0.0/16", "127.100.0.1/16", "127.0.0.0/28", "x/16"] {
             assert!(with(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn sockets_must_fit_the_instances_directory() {
+        let with = |dir: &str| Config { instances_dir: dir.into(), ..Config::default() }.check();
+        assert!(with("/var/lib/vmint/launcher/instances").is_ok());
+        assert!(with(&format!("/{}", "x".repeat(69))).is_ok());
+        assert!(with(&format!("/{}", "x".repeat(80))).is_err());
+        assert!(with("relative").is_err());
     }
 
     #[test]

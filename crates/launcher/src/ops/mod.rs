@@ -57,6 +57,7 @@ pub struct Launcher {
 impl Launcher {
     /// A launcher on what `store` holds; [`Launcher::adopt`] comes next.
     pub fn new(store: Store, hypervisor: Arc<dyn Hypervisor>, config: &Config) -> Result<Self> {
+        config.check()?;
         let network = config.network()?;
         let records = Records::new(store);
         let places = Places {
