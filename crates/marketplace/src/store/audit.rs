@@ -134,3 +134,82 @@ impl Findings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use vmint_ids::AccountId;
+    use vmint_store::{Asked, Store, Tx, TxError};
+
+    use super::*;
+    use crate::{Currency, MachineEvent, Marketplace, Money, NewProduct, PICOS, What};
+
+    /// A ledger that bills one run.
+    async fn billed() -> (Store, Marketplace) {
+        let store = Store::in_memory();
+        let market = Marketplace::open(store.clone(), 100_000);
+        let asked = || Asked {
+            account: String::new(),
+            method: String::new(),
+            request_id: String::new(),
+            digest: [0; 32],
+        };
+        let price = Money { currency: Currency::parse("EUR").unwrap(), picos: PICOS };
+        let (seller, buyer) = (AccountId::random(), AccountId::random());
+        let (title, description) = ("x".to_owned(), String::new());
+        let new = NewProduct { seller, title, description, price, asked: asked() };
+        let code = market.create_product(new).await.unwrap().code;
+        market.subscribe(buyer, code.clone(), true, asked()).await.unwrap();
+        let event = |what, at_ns| MachineEvent {
+            instance: vmint_ids::InstanceId::random(),
+            account: buyer,
+            codes: BTreeSet::from([code.clone()]),
+            run: 1,
+            what,
+            at_ns,
+        };
+        let start = event(What::Started, 0);
+        let stop = MachineEvent { what: What::Stopped, at_ns: 1 << 40, ..start.clone() };
+        market.absorb(vec![start, stop], 2).await.unwrap();
+        assert!(market.audit().await.unwrap().balanced);
+        (store, market)
+    }
+
+    /// Spoils a sound ledger and says what the audit finds.
+    async fn spoilt(
+        spoil: impl FnOnce(&mut Tx<'_>) -> Result<(), TxError<E>> + Send + 'static,
+    ) -> Audit {
+        let (store, market) = billed().await;
+        store.commit(spoil).await.unwrap();
+        market.audit().await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_spoilt_ledger_is_found_out() {
+        let changed = spoilt(|tx| {
+            let mut record = ENTRIES.get(tx, &1)?.unwrap();
+            let mut amount = money(record.amount).unwrap();
+            amount.picos += 1;
+            record.amount = Some(amount.into());
+            Ok(ENTRIES.put(tx, &1, &record)?)
+        });
+        let removed = spoilt(|tx| Ok(ENTRIES.remove(tx, &2)?));
+        let balance = spoilt(|tx| {
+            let (key, _) = BALANCES.scan(tx, &[], None, 1)?.remove(0);
+            Ok(BALANCES.remove(tx, &key)?)
+        });
+        let meter = spoilt(|tx| {
+            let (key, mut record) = METERS.scan(tx, &[], None, 1)?.remove(0);
+            record.stop_ns = Some(2 << 40);
+            Ok(METERS.put(tx, &key, &record)?)
+        });
+        let unbilled = spoilt(|tx| {
+            let (key, _) = METERS.scan(tx, &[], None, 1)?.remove(0);
+            Ok(METERS.remove(tx, &key)?)
+        });
+        for audit in [changed.await, removed.await, balance.await, meter.await, unbilled.await] {
+            assert!(!audit.balanced && !audit.faults.is_empty(), "{audit:?}");
+        }
+    }
+}
