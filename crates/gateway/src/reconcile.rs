@@ -12,6 +12,7 @@ use vmint_api::{
 use vmint_rpc::Caller;
 
 use crate::{
+    ops::AT_ONCE,
     peers::Peers,
     saga::{Executor, SagaId},
 };
@@ -79,14 +80,17 @@ pub(crate) async fn round(
             if !gone.is_empty() {
                 tracing::info!(instances = ?gone, "releasing the volumes of ended instances");
                 released += gone.len();
-                let saga = SagaStep {
-                    saga_id: SagaId::draw().to_string(),
-                    step: "reconcile".to_owned(),
-                    epoch: sagas.epoch(),
-                };
-                let request =
-                    ReleaseVolumesRequest { saga: Some(saga), instance_ids: gone, undo: false };
-                storage.release_volumes(request).await?;
+                for ids in gone.chunks(AT_ONCE) {
+                    let saga = SagaStep {
+                        saga_id: SagaId::draw().to_string(),
+                        step: "reconcile".to_owned(),
+                        epoch: sagas.epoch(),
+                    };
+                    let instance_ids = ids.to_vec();
+                    let request =
+                        ReleaseVolumesRequest { saga: Some(saga), instance_ids, undo: false };
+                    storage.release_volumes(request).await?;
+                }
             }
         }
         page_token = page.next_page_token;

@@ -15,7 +15,7 @@ use vmint_api::{
 };
 use vmint_rpc::Fault;
 
-use super::{add_codes, part, pending_image::missing};
+use super::{AT_ONCE, add_codes, part, pending_image::missing};
 use crate::{
     GatewayError,
     peers::Peers,
@@ -216,19 +216,21 @@ impl Launch {
         plan: &LaunchPlan,
         memo: &mut LaunchMemo,
     ) -> Result<(), StepError> {
-        let product_codes = &memo.product_codes;
-        let volumes = plan
-            .volumes
-            .iter()
-            .cloned()
-            .map(|volume| NewVolume { product_codes: product_codes.clone(), ..volume });
-        let request = EnsureVolumesRequest {
-            saga: at.saga_step(),
-            account_id: at.account.clone(),
-            volumes: volumes.collect(),
-        };
-        let answer = self.peers.storage(&at.caller()).ensure_volumes(request).await?;
-        memo.volumes = by_instance(plan, answer.into_inner().volumes)?;
+        let mut made = Vec::new();
+        for (chunk, n) in plan.volumes.chunks(AT_ONCE).zip(1_usize..) {
+            let volumes = chunk
+                .iter()
+                .cloned()
+                .map(|volume| NewVolume { product_codes: memo.product_codes.clone(), ..volume });
+            let request = EnsureVolumesRequest {
+                saga: part(at.saga_step(), &n.to_string()),
+                account_id: at.account.clone(),
+                volumes: volumes.collect(),
+            };
+            let answer = self.peers.storage(&at.caller()).ensure_volumes(request).await?;
+            made.extend(answer.into_inner().volumes);
+        }
+        memo.volumes = by_instance(plan, made)?;
         Ok(())
     }
 

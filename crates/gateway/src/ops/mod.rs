@@ -36,6 +36,9 @@ const LARGEST_REQUEST: usize = 48 << 10;
 /// Request ids are UUIDs; EC2's tokens have up to 64 characters.
 const LONGEST_REQUEST_ID: usize = 128;
 
+/// Instances or volumes in one call of a participant: its transaction has bounds.
+pub(crate) const AT_ONCE: usize = 20;
+
 /// The gateway itself, free of any transport. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Gateway {

@@ -10,7 +10,7 @@ use vmint_api::{
 };
 use vmint_rpc::Caller;
 
-use super::{Gateway, asked};
+use super::{AT_ONCE, Gateway, asked, part};
 use crate::{
     GatewayError,
     peers::Peers,
@@ -100,18 +100,30 @@ impl Kind for Terminate {
         plan: &TerminatePlan,
         memo: &mut TerminateMemo,
     ) -> Result<(), StepError> {
-        let (saga, instance_ids) = (at.saga_step(), plan.instance_ids.clone());
+        let chunks = plan.instance_ids.chunks(AT_ONCE).zip(1_usize..);
         match step {
             Step::Machines => {
-                let account_id = at.account.clone();
-                let request = EnsureTerminatedRequest { saga, instance_ids, account_id };
-                let mut launcher = self.peers.launcher(&at.caller());
-                let ended = launcher.ensure_terminated(request).await?.into_inner();
-                memo.instances = ended.instances.into_iter().map(without_bulk).collect();
+                memo.instances.clear();
+                for (ids, n) in chunks {
+                    let request = EnsureTerminatedRequest {
+                        saga: part(at.saga_step(), &n.to_string()),
+                        instance_ids: ids.to_vec(),
+                        account_id: at.account.clone(),
+                    };
+                    let mut launcher = self.peers.launcher(&at.caller());
+                    let ended = launcher.ensure_terminated(request).await?.into_inner();
+                    memo.instances.extend(ended.instances.into_iter().map(without_bulk));
+                }
             }
             Step::Volumes => {
-                let request = ReleaseVolumesRequest { saga, instance_ids, undo: false };
-                self.peers.storage(&at.caller()).release_volumes(request).await?;
+                for (ids, n) in chunks {
+                    let request = ReleaseVolumesRequest {
+                        saga: part(at.saga_step(), &n.to_string()),
+                        instance_ids: ids.to_vec(),
+                        undo: false,
+                    };
+                    self.peers.storage(&at.caller()).release_volumes(request).await?;
+                }
             }
         }
         Ok(())

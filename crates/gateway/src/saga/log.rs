@@ -96,11 +96,15 @@ impl Log {
         Self { store }
     }
 
-    /// Adds one to the persisted epoch and answers it.
+    /// Raises the persisted epoch and answers it.
+    ///
+    /// At least the clock's seconds, so that a gateway that lost its store is
+    /// not taken for an older one by those who remember its epochs.
     pub(super) async fn next_epoch(&self) -> Result<u64, StoreError> {
         let done = self.store.commit(|tx| -> Result<u64, TxError<StoreError>> {
             let key = "epoch".to_owned();
-            let value = NUMBERS.get(tx, &key)?.map_or(0, |n| n.value) + 1;
+            let next = NUMBERS.get(tx, &key)?.map_or(0, |n| n.value) + 1;
+            let value = next.max(tx.now_ms() / 1000);
             NUMBERS.put(tx, &key, &Number { value })?;
             Ok(value)
         });

@@ -164,7 +164,7 @@ async fn dies_and_comes_back(
     first.sagas.drain(std::time::Duration::from_secs(5)).await;
 
     let second = lab.gateway(&store, Meddle { refuse, ..Meddle::default() }).await;
-    assert_eq!(second.sagas.epoch(), first.sagas.epoch() + 1);
+    assert!(second.sagas.epoch() > first.sagas.epoch());
     settle(&second).await;
     let what = format!("{} {failing:?} {write} {moment:?}", case.name);
     case.assert_done_or_clean(&lab.world.lock(), &what);
