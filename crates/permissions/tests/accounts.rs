@@ -65,7 +65,8 @@ async fn the_first_start_makes_accounts_and_the_second_nothing() {
     assert!(again.iter().all(|m| m.token.is_empty()));
     assert_eq!(again[1].account.as_ref().unwrap().account_id, ANN);
     assert_eq!(authenticate(&mut running, &tokens[0]).await.unwrap(), ADMIN);
-    // The tokens are in no file; the account's name is in one.
+    // Its files stand still now. The tokens are in none of them, the account is.
+    running.stop().await;
     let mut found = (false, false);
     for entry in walk(dir.path()) {
         let bytes = std::fs::read(&entry).unwrap();
