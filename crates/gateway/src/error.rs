@@ -70,8 +70,9 @@ impl Describe for GatewayError {
             Fault::new(kind, name.strip_prefix("GATEWAY_ERROR_REASON_").unwrap_or(name))
         };
         match self {
-            E::NoToken | E::BadSession => new(Kind::NotSignedIn, Reason::NotSignedIn)
-                .hint("make a token with PermissionsService.CreateSession or `vmint token create`"),
+            E::NoToken | E::BadSession => new(Kind::NotSignedIn, Reason::NotSignedIn).hint(
+                "make a token with PermissionsService.CreateSession or `vmint account token`",
+            ),
             E::ReadOnly { path } => new(Kind::Forbidden, Reason::Forbidden)
                 .with("method", path)
                 .hint("use a session that is not read-only"),

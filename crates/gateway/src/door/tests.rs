@@ -37,7 +37,7 @@ struct Open {
     channel: Channel,
     served: JoinHandle<()>,
     stop: CancellationToken,
-    _stop: DropGuard,
+    _guard: DropGuard,
 }
 
 async fn open_with(limits: Limits) -> Open {
@@ -49,8 +49,8 @@ async fn open_with(limits: Limits) -> Open {
     let stopped = stop.clone().cancelled_owned();
     let served = tokio::spawn(async move { bound.run(stopped).await.unwrap() });
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-    let _stop = stop.clone().drop_guard();
-    Open { lab, address, channel, served, stop, _stop }
+    let guard = stop.clone().drop_guard();
+    Open { lab, address, channel, served, stop, _guard: guard }
 }
 
 async fn open() -> Open {

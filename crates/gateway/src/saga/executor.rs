@@ -2,7 +2,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use parking_lot::Mutex;
@@ -153,6 +153,7 @@ impl Executor {
             account: caller.account.clone(),
             request_id: caller.request_id.clone(),
             subjects,
+            started_ms: now_ms(),
             epoch: inner.epoch,
             ..SagaRow::default()
         };
@@ -263,6 +264,11 @@ impl Inner {
         let error = error.or_else(|| row.failure.as_ref().map(|f| f.message.clone()));
         Listed { id, step: name.to_owned(), error: error.unwrap_or_default(), row }
     }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether what becomes of `step` is known.

@@ -133,14 +133,13 @@ impl Log {
         &self,
         asked: Asked,
         id: SagaId,
-        mut row: SagaRow,
+        row: SagaRow,
         request: Vec<u8>,
     ) -> Result<(SagaId, bool), BeginError> {
         let body = self
             .store
             .commit(move |tx| {
                 LEDGER.once(tx, &asked, |tx| -> Result<Body, TxError<BeginError>> {
-                    row.started_ms = tx.now_ms();
                     SAGAS.put(tx, &id.to_key(), &row)?;
                     REQUESTS.put(tx, &id.to_key(), &Body { bytes: request })?;
                     OPEN.put(tx, &id.to_key(), &Body::default())?;

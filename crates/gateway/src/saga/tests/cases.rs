@@ -52,6 +52,7 @@ impl Case {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(super) fn all() -> Vec<Case> {
     let one = World::with_one_of_each as fn() -> World;
     vec![

@@ -168,6 +168,9 @@ async fn a_launch_waits_for_a_service_that_is_away() {
     lab.world.lock().away.clear();
     launching.await.unwrap().unwrap();
     settle(&gateway).await;
+    let ended = &gateway.list_sagas().unwrap()[0];
+    assert_eq!((ended.state(), ended.attempts), (pb::SagaState::Done, 0));
+    assert!(ended.start_time.unwrap().seconds > 1_000_000_000);
     lab.world.lock().assert_no_loose_ends();
 }
 
