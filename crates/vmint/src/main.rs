@@ -10,11 +10,11 @@ mod serve;
 mod supervise;
 mod up;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use clap::Parser as _;
 
-use cli::{Cli, Command, Global};
+use cli::{Cli, Command, Global, ImageCommand};
 use client::{Client, Result};
 
 fn main() -> ExitCode {
@@ -55,9 +55,11 @@ async fn run(global: Global, command: Command) -> Result<u8> {
         Command::Serve(args) => serve::run(args).await?,
         Command::Supervise(args) => supervise::run(args).await?,
         Command::Certs(args) => serve::certs(&args)?,
-        Command::Disk { out } => {
-            let built = seed::build(&out, &seed::SeedOptions::default());
-            built.map_err(|error| client::Failure::new(error.to_string()))?;
+        Command::Disk { out } => drop(build(&out, None)?),
+        Command::Image(ImageCommand::Build { file, size_gib }) => {
+            let made = build(&file, size_gib)?;
+            let size = client::size(made.size_bytes);
+            println!("disk      {}  raw {size}, Linux {}", file.display(), made.kernel);
         }
         Command::Bootstrap(args) => up::bootstrap(args).await?,
         Command::Health(args) => serve::health(&args).await?,
@@ -65,6 +67,12 @@ async fn run(global: Global, command: Command) -> Result<u8> {
         other => return user(&global, other).await,
     }
     Ok(0)
+}
+
+/// Builds the demo's disk.
+fn build(out: &Path, size_gib: Option<u64>) -> Result<seed::Report> {
+    let options = seed::SeedOptions { size_gib, ..Default::default() };
+    seed::build(out, &options).map_err(|error| client::Failure::new(error.to_string()))
 }
 
 /// What needs a signed-in connection.

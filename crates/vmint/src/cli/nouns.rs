@@ -6,6 +6,14 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
+    /// Build a small Linux disk that boots, from this distribution's packages.
+    Build {
+        /// The disk file to write.
+        file: PathBuf,
+        /// The disk's size; as small as it can be if left out.
+        #[arg(long)]
+        size_gib: Option<u64>,
+    },
     /// List the images you may launch.
     List {
         /// Only yours.

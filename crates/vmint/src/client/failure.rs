@@ -68,8 +68,9 @@ impl From<Status> for Failure {
             _ => 1,
         };
         let mut failure = Self { code, ..Self::new(status.message()) };
-        if seen.reason.is_empty() && status.code() == Code::Unavailable {
-            failure.message = "nothing answers at the gateway's address".to_owned();
+        let away = seen.reason.is_empty() || seen.reason == "SERVICE_UNREACHABLE";
+        if away && status.code() == Code::Unavailable {
+            "nothing answers at the gateway's address".clone_into(&mut failure.message);
             failure = failure
                 .hint("vmint up -d              start it")
                 .hint("vmint --url HOST:PORT …  or point elsewhere");

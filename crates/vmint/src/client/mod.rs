@@ -32,7 +32,7 @@ pub(crate) use profile::{Profile, Profiles, default_data_dir, write_private};
 /// The largest message a command takes or sends.
 const MAX_MESSAGE: usize = 8 << 20;
 /// What one unary call may take; a launch waits for its machine elsewhere.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A signed-in connection.
 #[derive(Debug, Clone)]

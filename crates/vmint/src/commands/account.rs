@@ -86,7 +86,9 @@ fn show(client: &Client, accounts: Vec<pb::Account>) -> Result<()> {
     match client.output() {
         Output::Json => json("vmint.permissions.v1.Account", &accounts),
         Output::Id => {
-            accounts.iter().for_each(|account| println!("{}", account.account_id));
+            for account in &accounts {
+                println!("{}", account.account_id);
+            }
             Ok(())
         }
         Output::Table => {
@@ -107,7 +109,9 @@ async fn tokens(client: &Client) -> Result<()> {
     match client.output() {
         Output::Json => json("vmint.permissions.v1.Session", &sessions),
         Output::Id => {
-            sessions.iter().for_each(|session| println!("{}", session.session_id));
+            for session in &sessions {
+                println!("{}", session.session_id);
+            }
             Ok(())
         }
         Output::Table => {

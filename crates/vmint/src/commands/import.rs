@@ -4,9 +4,10 @@ use std::{
     fs::File,
     io::{IsTerminal as _, Read as _, Seek as _, SeekFrom},
     os::fd::AsFd as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
+use rustix::{fs, io::Errno};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use vmint_api::{
@@ -107,7 +108,7 @@ fn pump(
     len: u64,
     header: ImportHeader,
     to: &mpsc::Sender<ImportSnapshotRequest>,
-    path: &PathBuf,
+    path: &Path,
 ) -> Result<()> {
     let failed = |error: std::io::Error| {
         Failure::new(format!("{} cannot be read: {}", path.display(), plain(&error)))
@@ -149,7 +150,6 @@ fn data_after(file: &File, at: u64, len: u64) -> std::io::Result<Option<(u64, u6
     if at >= len {
         return Ok(None);
     }
-    use rustix::{fs, io::Errno};
     match fs::seek(file.as_fd(), fs::SeekFrom::Data(at)) {
         Ok(start) => {
             let end = fs::seek(file.as_fd(), fs::SeekFrom::Hole(start))?;

@@ -65,7 +65,9 @@ fn show(client: &Client, keys: Vec<KeyPair>) -> Result<()> {
     match client.output() {
         Output::Json => json("vmint.launcher.v1.KeyPair", &keys),
         Output::Id => {
-            keys.iter().for_each(|key| println!("{}", key.key_pair_id));
+            for key in &keys {
+                println!("{}", key.key_pair_id);
+            }
             Ok(())
         }
         Output::Table => {

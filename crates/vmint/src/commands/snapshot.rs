@@ -32,7 +32,9 @@ async fn list(client: &Client) -> Result<()> {
     match client.output() {
         Output::Json => json("vmint.storage.v1.Snapshot", &snapshots),
         Output::Id => {
-            snapshots.iter().for_each(|snapshot| println!("{}", snapshot.snapshot_id));
+            for snapshot in &snapshots {
+                println!("{}", snapshot.snapshot_id);
+            }
             Ok(())
         }
         Output::Table => {

@@ -19,7 +19,7 @@ use crate::{
 /// What a guest prints once its first-boot agent is done.
 pub(crate) const READY: &str = "vmint-guest: ready";
 /// What a machine may take to boot, emulated on a busy host.
-const BOOT: Duration = Duration::from_secs(180);
+const BOOT: Duration = Duration::from_mins(3);
 
 /// Everybody in the story.
 pub(crate) struct Cast {

@@ -41,7 +41,7 @@ pub(crate) fn prepare(yes: bool, build: bool) -> Result<Host> {
     }
     Ok(Host {
         system: system(),
-        cores: std::thread::available_parallelism().map(usize::from).unwrap_or(1),
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
     })
 }
 

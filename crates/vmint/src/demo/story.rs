@@ -37,29 +37,29 @@ pub(crate) async fn tell(cast: &Cast, dir: &Path, disk: Option<PathBuf>) -> Resu
 }
 
 async fn bring_in(cast: &Cast, dir: &Path, disk: Option<PathBuf>) -> Result<Image> {
-    let started = Instant::now();
-    let (disk, from) = match disk {
-        Some(disk) => (disk, "brought along".to_owned()),
-        None => {
-            let out = dir.join("demo.img");
-            let to = out.clone();
-            let built = tokio::task::spawn_blocking(move || {
-                seed::build(&to, &seed::SeedOptions::default())
-            });
-            let report = built
-                .await
-                .map_err(|error| Failure::new(error.to_string()))?
-                .map_err(|error| Failure::new(error.to_string()))?;
-            (out, format!("built from {}", report.kernel))
-        }
+    let (disk, from) = if let Some(disk) = disk {
+        (disk, "brought along".to_owned())
+    } else {
+        let to = dir.join("demo.img");
+        let build = move || seed::build(&to, &seed::SeedOptions::default());
+        let report = tokio::task::spawn_blocking(build)
+            .await
+            .map_err(|error| Failure::new(error.to_string()))?
+            .map_err(|error| Failure::new(error.to_string()))?;
+        let from = format!(
+            "built from Linux {} in {:.1} s, {} on disk",
+            report.kernel,
+            report.elapsed.as_secs_f64(),
+            size(report.allocated_bytes),
+        );
+        (report.path, from)
     };
-    let built = started.elapsed().as_secs_f64();
     let started = Instant::now();
     let (snapshot, format) = import::upload(&cast.maker, &disk, "", "the demo's disk").await?;
     let image = image::register(&cast.maker, "demo", &snapshot.snapshot_id, "", "x86_64").await?;
     let logical = size(u64::try_from(snapshot.size_bytes).unwrap_or_default());
     let stored = size(u64::try_from(snapshot.stored_bytes).unwrap_or_default());
-    say(3, "image", &format!("a {format} disk, {from}   {built:.1} s"));
+    say(3, "image", &format!("a {format} disk, {from}"));
     quote(&format!(
         "{} {logical}, {stored} stored, registered as {}   {:.1} s",
         snapshot.snapshot_id,
@@ -123,7 +123,9 @@ async fn run_first(cast: &Cast, image: &Image) -> Result<Instance> {
             first.accelerator,
         ),
     );
-    lines.iter().for_each(|line| quote(line));
+    for line in &lines {
+        quote(line);
+    }
     let started = Instant::now();
     let change = "echo 'written over ssh in the first machine' > /root/change; sync; uname -sr";
     let kernel = ssh(&cast.friend, &first, change).await?;

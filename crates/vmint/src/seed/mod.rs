@@ -5,7 +5,7 @@ mod image;
 
 use std::borrow::Cow;
 
-pub use image::{SeedOptions, build, missing_tools};
+pub(crate) use image::{Report, SeedOptions, build, missing_tools};
 
 /// The first-boot agent, as this program's build script made it.
 const AGENT: &[u8] = include_bytes!(env!("VMINT_GUEST_AGENT"));

@@ -4,7 +4,15 @@ mod accounts;
 mod layout;
 mod supervisor;
 
-use std::{fs, io, net::SocketAddr, path::Path, process::Stdio, time::Duration};
+use std::{
+    fs::{self, File},
+    io,
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::time::{Instant, sleep};
@@ -112,31 +120,51 @@ pub(crate) async fn up(global: &Global, args: UpArgs) -> Result<()> {
     }
     let accounts =
         if args.accounts.is_empty() { vec!["operator".to_owned()] } else { args.accounts };
+    let _running = Running::claim(&data)?;
     let started = Instant::now();
     let (mut deployment, made) = Deployment::start(&data, args.listen, &accounts).await?;
-    println!(
-        "vmint {} ready in {:.1} s  http://{}  data in {}",
-        env!("CARGO_PKG_VERSION"),
-        started.elapsed().as_secs_f64(),
-        args.listen,
-        data.display(),
-    );
+    let took = started.elapsed().as_secs_f64();
     for made in &made {
         println!("account   {}  {}  token {}", made.account_id, made.name, made.token);
     }
     if !made.is_empty() {
         println!("These tokens are not shown again; {} has them.", Profiles::path(&data).display());
     }
-    let _running = Running::claim(&data)?;
-    signals::stopped().await;
+    // Last, because it is what `--detach` waits for.
+    println!(
+        "vmint {} ready in {took:.1} s  http://{}  data in {}",
+        env!("CARGO_PKG_VERSION"),
+        args.listen,
+        data.display(),
+    );
+    tokio::select! {
+        () = signals::stopped() => {}
+        () = renew(deployment.layout.trust.clone()) => {}
+    }
     deployment.stop().await;
     Ok(())
+}
+
+/// Renews certificates long before they end; the services notice.
+async fn renew(trust: PathBuf) {
+    loop {
+        sleep(Duration::from_hours(24)).await;
+        let dir = trust.clone();
+        match tokio::task::spawn_blocking(move || serve::make_certs(&dir)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(failure)) => drop(failure.report()),
+            Err(error) => eprintln!("certificates were not renewed: {error}"),
+        }
+    }
 }
 
 /// Starts `vmint up` in the background and waits until it is ready.
 async fn detach(data: &Path, args: &UpArgs) -> Result<()> {
     fs::create_dir_all(data)?;
-    let log = fs::File::create(data.join("up.log"))?;
+    // It will hold the first tokens.
+    let mut private = File::options();
+    private.create(true).write(true).truncate(true).mode(0o600);
+    let log = private.open(data.join("up.log"))?;
     let mut command = std::process::Command::new(std::env::current_exe()?);
     command.arg("--data").arg(data).args(["up", "--listen", &args.listen.to_string()]);
     for account in &args.accounts {
@@ -175,28 +203,43 @@ pub(crate) fn down(global: &Global) -> Result<()> {
     Err(Failure::new("it does not end").hint(format!("kill -9 {}", pid.as_raw_nonzero())))
 }
 
-/// The file that says which process supervises a data directory.
+/// The file that says which process supervises a data directory; locked for
+/// as long as that process lives.
 #[derive(Debug)]
-struct Running(std::path::PathBuf);
+struct Running {
+    path: PathBuf,
+    _lock: File,
+}
 
 impl Running {
     fn claim(data: &Path) -> Result<Self> {
+        fs::create_dir_all(data)?;
         let path = data.join("up.pid");
-        fs::write(&path, std::process::id().to_string())?;
-        Ok(Self(path))
+        let mut file = File::options().create(true).append(true).open(&path)?;
+        if file.try_lock().is_err() {
+            return Err(Failure::new(format!("{} is in use by another `up`", data.display()))
+                .hint("vmint down  ends it")
+                .hint("or choose another directory with --data"));
+        }
+        file.set_len(0)?;
+        io::Write::write_all(&mut file, std::process::id().to_string().as_bytes())?;
+        Ok(Self { path, _lock: file })
     }
 
     fn pid(data: &Path) -> Option<Pid> {
-        let text = fs::read_to_string(data.join("up.pid")).ok()?;
-        let pid = Pid::from_raw(text.trim().parse().ok()?)?;
-        let name = fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero())).ok()?;
-        name.starts_with("vmint").then_some(pid)
+        let file = File::open(data.join("up.pid")).ok()?;
+        if file.try_lock_shared().is_ok() {
+            // Nobody holds it: what it says is of the past.
+            return None;
+        }
+        let text = io::read_to_string(file).ok()?;
+        Pid::from_raw(text.trim().parse().ok()?)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.path);
     }
 }
 

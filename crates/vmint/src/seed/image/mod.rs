@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use tools::{Missing, missing_tools};
+pub(crate) use tools::{Missing, missing_tools};
 
 const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;
@@ -32,42 +32,42 @@ const ROOT_TYPE: &str = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709";
 
 /// What the image is to be.
 #[derive(Debug, Clone)]
-pub struct SeedOptions {
+pub(crate) struct SeedOptions {
     /// The root file system's size, 48 MiB to 64 GiB.
-    pub root_mib: u64,
+    pub(crate) root_mib: u64,
     /// The disk's size, up to 16 TiB; what lies behind the root is a hole. As small as it
     /// can be if `None`.
-    pub size_gib: Option<u64>,
+    pub(crate) size_gib: Option<u64>,
     /// Shown at boot and at login: printable, at most 1 KiB.
-    pub marker: String,
+    pub(crate) marker: String,
     /// The static first-boot agent.
-    pub agent: Cow<'static, [u8]>,
+    pub(crate) agent: Cow<'static, [u8]>,
     /// Where packages are kept; `$XDG_CACHE_HOME/vmint/seed` if `None`. Delete it to have
     /// newer packages fetched.
-    pub cache: Option<PathBuf>,
+    pub(crate) cache: Option<PathBuf>,
 }
 
 impl SeedOptions {
-    pub fn with_agent(agent: Cow<'static, [u8]>) -> Self {
+    pub(crate) fn with_agent(agent: Cow<'static, [u8]>) -> Self {
         Self { root_mib: 96, size_gib: None, marker: "vmint demo image".into(), agent, cache: None }
     }
 }
 
 /// What was built.
 #[derive(Debug, Clone)]
-pub struct Report {
-    pub path: PathBuf,
-    pub size_bytes: u64,
+pub(crate) struct Report {
+    pub(crate) path: PathBuf,
+    pub(crate) size_bytes: u64,
     /// What the file takes on disk.
-    pub allocated_bytes: u64,
+    pub(crate) allocated_bytes: u64,
     /// The kernel's version.
-    pub kernel: String,
-    pub elapsed: Duration,
+    pub(crate) kernel: String,
+    pub(crate) elapsed: Duration,
 }
 
 /// Why there is no image.
 #[derive(Debug, thiserror::Error)]
-pub enum SeedError {
+pub(crate) enum SeedError {
     #[error("building the image needs {}; run: {}", tools::names(.0), tools::install(.0))]
     Missing(Vec<Missing>),
     #[error("a root of {0} MiB: use 48 to 65536")]
@@ -101,7 +101,7 @@ type Result<T, E = SeedError> = std::result::Result<T, E>;
 
 /// Builds the image at `out`, replacing it whole. Blocks for some seconds; fetches some
 /// 30 MB of packages with apt the first time and works offline after.
-pub fn build(out: &Path, options: &SeedOptions) -> Result<Report> {
+pub(crate) fn build(out: &Path, options: &SeedOptions) -> Result<Report> {
     let started = Instant::now();
     let size = check(options)?;
     let missing = missing_tools();

@@ -13,10 +13,10 @@ use super::{Result, SeedError};
 
 /// A program that is not installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
-    pub tool: &'static str,
+pub(crate) struct Missing {
+    pub(crate) tool: &'static str,
     /// The package that holds it.
-    pub package: &'static str,
+    pub(crate) package: &'static str,
 }
 
 const TOOLS: [(&str, &str); 9] = [
@@ -38,7 +38,7 @@ const SAID_LIMIT: usize = 500;
 
 /// What must be installed before an image can be built; empty if nothing.
 #[must_use]
-pub fn missing_tools() -> Vec<Missing> {
+pub(crate) fn missing_tools() -> Vec<Missing> {
     let path = search_path();
     let found = |tool: &str| env::split_paths(&path).any(|dir| dir.join(tool).is_file());
     let mut missing: Vec<_> = TOOLS
