@@ -68,7 +68,8 @@ async fn filters_select_by_ec2s_names() {
     let mut running = three().await;
     let (deb, arm, win) = ("debian-12-amd64", "debian-12-arm64", "windows-2025");
     let (id1, snap2) = (image_id(1), "snap-00000000000000002");
-    let cases: &[(&[(&str, &[&str])], &[&str])] = &[
+    type Case<'a> = (&'a [(&'a str, &'a [&'a str])], &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
         (&[], &[deb, arm, win]),
         (&[("name", &["debian-*"])], &[deb, arm]),
         (&[("name", &["Debian-*"])], &[]),
