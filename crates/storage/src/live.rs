@@ -1,25 +1,30 @@
 //! Volumes that are open, and the sockets they are served at.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs, io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use vmint_blocks::{ExtentKind, Tree};
-use vmint_disk::{Base, Export, Span, Volume as Disk};
+use vmint_blocks::Tree;
+use vmint_disk::{Base, Export, Volume as Disk};
 use vmint_ids::VolumeId;
 
-use crate::{Content, Result, Volume};
+use crate::{Content, Result, StorageError, Volume};
 
 /// The socket's name in the directory that is a volume's capability. The
 /// directory's name can't be guessed, so the socket itself may be open to the
 /// unprivileged process a machine is.
 const SOCKET: &str = "nbd.sock";
 const SOCKET_MODE: u32 = 0o666;
+
+/// How long closing a volume waits for who is at work on it.
+const LET_GO: Duration = Duration::from_secs(10);
 
 /// Every open volume. Everything here blocks.
 #[derive(Debug)]
@@ -35,36 +40,9 @@ pub(crate) struct Open {
     pub(crate) disk: Arc<Disk>,
     export: Mutex<Option<Export>>,
     /// Snapshots of one volume go one at a time.
-    pub(crate) freezing: Mutex<()>,
-}
-
-/// A content as what lies under a volume.
-struct Under(Tree);
-
-impl Base for Under {
-    fn size(&self) -> u64 {
-        self.0.size_bytes()
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        Ok(self.0.read_at(offset, buf)?)
-    }
-
-    fn span(&self, offset: u64) -> io::Result<Span> {
-        let size = self.0.size_bytes();
-        match self.0.extents(offset..size).next() {
-            Some(extent) => {
-                let (range, kind) = extent?;
-                Ok(Span { end: range.end, data: kind == ExtentKind::Data })
-            }
-            None => Ok(Span { end: size, data: false }),
-        }
-    }
-}
-
-/// A tree as what lies under a volume.
-pub(crate) fn under(tree: Tree) -> Arc<dyn Base> {
-    Arc::new(Under(tree))
+    pub(crate) freezing: Arc<tokio::sync::Mutex<()>>,
+    /// Rebasing one volume and recording it go one at a time.
+    pub(crate) rebasing: tokio::sync::Mutex<()>,
 }
 
 impl Live {
@@ -101,13 +79,14 @@ impl Live {
         let dir = self.dir(volume.id);
         let find = |label: &str| {
             let content: Content = label.parse().map_err(io::Error::other)?;
-            Ok(under(tree(&content)))
+            Ok(Arc::new(tree(&content)) as Arc<dyn Base>)
         };
         let disk = match Disk::open(&dir, find) {
             Ok(disk) => disk,
             Err(vmint_disk::DiskError::Missing(_)) => {
                 let label = volume.base.map(|content| content.to_string());
-                let base = volume.base.as_ref().map(|content| under(tree(content)));
+                let base =
+                    volume.base.as_ref().map(|content| Arc::new(tree(content)) as Arc<dyn Base>);
                 let base = label.as_deref().zip(base);
                 let disk = Disk::create(&dir, volume.size_bytes, base)?;
                 disk.flush()?;
@@ -120,7 +99,13 @@ impl Live {
             Some(at) => Some(self.serve(&disk, &at.capability)?),
             None => None,
         };
-        let open = Arc::new(Open { disk, export: Mutex::new(export), freezing: Mutex::default() });
+        let export = Mutex::new(export);
+        let open = Arc::new(Open {
+            disk,
+            export,
+            freezing: Arc::default(),
+            rebasing: tokio::sync::Mutex::default(),
+        });
         all.insert(volume.id, open.clone());
         Ok(open)
     }
@@ -134,12 +119,63 @@ impl Live {
     /// Ends a volume's export and closes it. An unknown one is no error.
     pub(crate) fn close(&self, id: VolumeId, capability: Option<&str>) {
         let open = self.open.lock().remove(&id);
-        if let Some(export) = open.as_ref().and_then(|open| open.export.lock().take()) {
-            export.stop();
+        if let Some(open) = open {
+            if let Some(export) = open.export.lock().take() {
+                export.stop();
+            }
+            // A freeze that found it open lets go of it soon; a volume that
+            // is still open can't be deleted.
+            let until = Instant::now() + LET_GO;
+            while Arc::strong_count(&open) > 1 && Instant::now() < until {
+                thread::sleep(Duration::from_millis(2));
+            }
         }
         if let Some(capability) = capability {
             // Not there if the export never was.
             let _ = fs::remove_dir_all(self.exports_dir.join(capability));
+        }
+    }
+
+    /// Removes sockets' directories that belong to none of `capabilities`: a
+    /// crash left them.
+    pub(crate) fn keep_sockets(&self, capabilities: &HashSet<String>) -> io::Result<()> {
+        let entries = match fs::read_dir(&self.exports_dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let name = entry?.file_name();
+            let ours =
+                |name: &&str| name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit());
+            let Some(name) = name.to_str().filter(ours) else { continue };
+            if !capabilities.contains(name) {
+                fs::remove_dir_all(self.exports_dir.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What lies under a volume as its directory says, open or not; none for
+    /// one that is not there or lies over nothing.
+    pub(crate) fn base(
+        &self,
+        volume: &Volume,
+        tree: impl Fn(&Content) -> Tree,
+    ) -> Result<Option<Content>> {
+        let parsed = |label: Option<String>| {
+            label.map(|label| label.parse().map_err(|_| StorageError::Damaged)).transpose()
+        };
+        if let Some(open) = self.get(volume.id) {
+            return parsed(open.disk.base_label());
+        }
+        let find = |label: &str| {
+            let content: Content = label.parse().map_err(io::Error::other)?;
+            Ok(Arc::new(tree(&content)) as Arc<dyn Base>)
+        };
+        match Disk::open(&self.dir(volume.id), find) {
+            Ok(disk) => parsed(disk.base_label()),
+            Err(vmint_disk::DiskError::Missing(_)) => Ok(volume.base),
+            Err(error) => Err(error.into()),
         }
     }
 

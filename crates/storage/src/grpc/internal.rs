@@ -15,6 +15,7 @@ pub struct Internal(pub Storage);
 
 type Answer<T> = Result<Response<T>, Status>;
 
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn status(error: StorageError) -> Status {
     to_status(&error)
 }

@@ -20,6 +20,7 @@ pub struct Public(pub Storage);
 
 type Answer<T> = Result<Response<T>, Status>;
 
+#[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
 fn status(error: StorageError) -> Status {
     to_status(&error)
 }

@@ -1,16 +1,24 @@
 //! Volumes for a launch: made, opened, served.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::PathBuf,
+    time::Duration,
+};
 
+use tokio::time::timeout;
 use vmint_ids::{AccountId, InstanceId, ProductCode, SnapshotId, VolumeId};
 use vmint_store::TxError;
 
 use super::Step;
 use crate::{
-    Result, Storage, StorageError, Volume,
+    Content, Result, Storage, StorageError, Volume,
     store::{fence, snapshots, volumes},
     volume::{Attachment, size_for},
 };
+
+/// How long snapshots under way may take to end at shutdown.
+const LAST_WORK: Duration = Duration::from_secs(5);
 
 /// A volume to make and attach.
 #[derive(Debug, Clone)]
@@ -68,23 +76,28 @@ impl Storage {
     }
 
     /// Opens and serves every attached volume again after a restart, and
-    /// removes what a crash left without a record.
+    /// levels what a crash left in between: directories without a record, a
+    /// record behind its directory, sockets of nobody.
     pub async fn restore(&self) -> Result<()> {
         let storage = self.clone();
-        Self::blocking(move || {
-            let mut after = None;
+        let moved = Self::blocking(move || {
+            let (mut after, mut moved) = (None, Vec::new());
+            let mut capabilities = HashSet::new();
             loop {
-                let (page, last) = storage.list_attached(after, 500)?;
-                for volume in &page.items {
+                let page = storage.records.all_volumes(after, 500)?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.id);
+                for volume in &page {
+                    capabilities.extend(volume.attachment.iter().map(|at| at.capability.clone()));
                     // One damaged volume must not keep the others from their machines.
-                    if let Err(error) = storage.live.ensure(volume, |c| storage.tree(c)) {
-                        let error = vmint_rpc::chain(&error);
-                        tracing::error!(volume = %volume.id, error, "cannot be served");
+                    match storage.bring_back(volume) {
+                        Ok(base) if base == volume.base => {}
+                        Ok(base) => moved.push((volume.id, base)),
+                        Err(error) => {
+                            let error = vmint_rpc::chain(&error);
+                            tracing::error!(volume = %volume.id, error, "cannot be served");
+                        }
                     }
-                }
-                after = last;
-                if !page.more {
-                    break;
                 }
             }
             for id in storage.live.on_disk()? {
@@ -93,13 +106,31 @@ impl Storage {
                     storage.live.delete(id)?;
                 }
             }
-            Ok(())
+            storage.live.keep_sockets(&capabilities)?;
+            Ok(moved)
         })
-        .await
+        .await?;
+        for (id, base) in moved {
+            self.record_base(id, base).await?;
+        }
+        Ok(())
     }
 
-    /// Ends every export.
+    /// Serves a volume if it is attached; answers what lies under it, which a
+    /// crash may have kept from its record.
+    fn bring_back(&self, volume: &Volume) -> Result<Option<Content>> {
+        if volume.attachment.is_some() {
+            self.live.ensure(volume, |content| self.tree(content))?;
+        }
+        self.live.base(volume, |content| self.tree(content))
+    }
+
+    /// Ends what goes on, for a while, and then every export.
     pub async fn close(&self) {
+        self.tasks.close();
+        if timeout(LAST_WORK, self.tasks.wait()).await.is_err() {
+            tracing::warn!("snapshots under way are left to be asked for again");
+        }
         let storage = self.clone();
         let closed = Self::blocking(move || {
             storage.live.close_all();

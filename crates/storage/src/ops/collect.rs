@@ -40,7 +40,10 @@ impl Storage {
             // missed.
             let collection = storage.blocks.begin_collect();
             let root = |c: Content| (storage.domain(c.domain), c.root, c.size_bytes);
-            let needed: Vec<_> = storage.needed()?.into_iter().map(root).collect();
+            let needed = {
+                let _alone = storage.listing.blocking_write();
+                storage.needed()?.into_iter().map(root).collect::<Vec<_>>()
+            };
             let report = collection.sweep(needed, Some(storage.config.trash()))?;
             Ok(report.deleted_bytes)
         })

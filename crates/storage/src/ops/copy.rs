@@ -21,6 +21,7 @@ impl Storage {
         pairs: Vec<(SnapshotId, SnapshotId)>,
         description: String,
     ) -> Result<Vec<Snapshot>> {
+        let _listed = self.listing.read().await;
         self.records
             .commit(move |tx| {
                 fence(tx, step.epoch)?;

@@ -1,7 +1,8 @@
 //! Snapshots of volumes, running or not.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
+use tokio::sync::OwnedMutexGuard;
 use vmint_blocks::Root;
 use vmint_disk::Frozen;
 use vmint_ids::{AccountId, ImageId, SnapshotId, VolumeId};
@@ -10,7 +11,6 @@ use vmint_store::TxError;
 use super::Step;
 use crate::{
     Content, Result, Snapshot, Storage, StorageError, Volume,
-    live::{Open, under},
     snapshot::{Consistency, SnapshotState},
     store::{fence, snapshots, volumes},
 };
@@ -26,6 +26,9 @@ struct Taken {
 impl Storage {
     /// Freezes volumes and keeps what they hold as snapshots; those made
     /// before are found. Costs what was written, not what the disks hold.
+    ///
+    /// Goes on when the caller stops waiting; asked again, it waits for what
+    /// is under way.
     pub(crate) async fn ensure_volume_snapshots(
         &self,
         step: Step,
@@ -35,12 +38,22 @@ impl Storage {
         description: String,
     ) -> Result<Vec<Snapshot>> {
         let pending = self.begin(step.clone(), account, image, pairs, description).await?;
-        let _turn = self.heavy.acquire().await.map_err(|_| StorageError::Damaged)?;
+        let storage = self.clone();
+        self.tasks.spawn(async move { storage.make(step, pending).await }).await?
+    }
+
+    /// Freezes and keeps what is still pending.
+    async fn make(self, step: Step, pending: Vec<(Volume, Snapshot)>) -> Result<Vec<Snapshot>> {
+        let _turns = self.turns(&pending).await?;
         let storage = self.clone();
         // All are frozen before any is read: they are of one moment but for
         // the time that freezing takes.
         let taken = Self::blocking(move || {
             let wanted = pending.into_iter().map(|(volume, snapshot)| {
+                // Another call may have made it while this one waited.
+                let id = snapshot.id;
+                let snapshot = snapshots::find(storage.records.store(), id)?
+                    .ok_or(StorageError::NoSuchSnapshot { id })?;
                 let frozen = match snapshot.state {
                     SnapshotState::Completed(_) => None,
                     _ => Some(storage.take(volume, snapshot.clone())?),
@@ -58,6 +71,24 @@ impl Storage {
             });
         }
         Ok(made)
+    }
+
+    /// Waits for each volume's turn, in the order of their ids so that two
+    /// sets never wait for one another.
+    async fn turns(&self, of: &[(Volume, Snapshot)]) -> Result<Vec<OwnedMutexGuard<()>>> {
+        let storage = self.clone();
+        let volumes: BTreeMap<_, _> = of.iter().map(|(v, _)| (v.id, v.clone())).collect();
+        let open = Self::blocking(move || {
+            volumes
+                .values()
+                .map(|volume| storage.live.ensure(volume, |content| storage.tree(content)))
+                .collect::<Result<Vec<_>>>()
+        });
+        let mut turns = Vec::new();
+        for open in open.await? {
+            turns.push(open.freezing.clone().lock_owned().await);
+        }
+        Ok(turns)
     }
 
     /// Makes the pending records.
@@ -100,13 +131,8 @@ impl Storage {
             .await
     }
 
-    fn open(&self, volume: &Volume) -> Result<std::sync::Arc<Open>> {
-        self.live.ensure(volume, |content| self.tree(content))
-    }
-
     fn take(&self, volume: Volume, snapshot: Snapshot) -> Result<Taken> {
-        let open = self.open(&volume)?;
-        let _one = open.freezing.lock();
+        let open = self.live.ensure(&volume, |content| self.tree(content))?;
         let started = Instant::now();
         let frozen = open.disk.freeze()?;
         let pause = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -117,7 +143,7 @@ impl Storage {
     async fn seal(&self, step: Step, taken: Taken) -> Result<Snapshot> {
         let storage = self.clone();
         let (sealed, content, taken) = Self::blocking(move || {
-            let base = storage.base_of(&taken)?;
+            let base = Self::base_of(&taken)?;
             let tree = storage.tree(&base);
             let sealed = storage.blocks.edit(
                 &tree,
@@ -151,29 +177,45 @@ impl Storage {
             .await?;
         // From here the snapshot's record holds the content.
         drop(sealed);
-        let storage = self.clone();
-        Self::blocking(move || {
-            let open = storage.open(&volume)?;
-            let tree = under(storage.tree(&content));
-            open.disk.rebase(&content.to_string(), tree, &frozen)?;
-            Ok(())
-        })
-        .await?;
-        self.records
-            .commit(move |tx| {
-                if let Some(mut volume) = volumes::find(tx, volume_id).map_err(TxError::Refused)? {
-                    volume.base = Some(content);
-                    volumes::put(tx, &volume)?;
-                }
-                Ok(())
-            })
-            .await?;
+        self.put_on(volume_id, content, frozen).await?;
         tracing::info!(snapshot = %id, volume = %volume_id, new_bytes, pause_micros, "frozen");
         Ok(snapshot)
     }
 
+    /// Puts a volume on top of what its snapshot holds. A volume that was given
+    /// back meanwhile stays away.
+    async fn put_on(&self, id: VolumeId, content: Content, frozen: Frozen) -> Result<()> {
+        let Some(open) = self.live.get(id) else { return Ok(()) };
+        let _turn = open.rebasing.lock().await;
+        let (storage, at) = (self.clone(), open.clone());
+        let base = Self::blocking(move || {
+            // Does nothing if a later freeze was faster: what lies under the
+            // volume then is that one's content.
+            let tree = Arc::new(storage.tree(&content));
+            at.disk.rebase(&content.to_string(), tree, &frozen)?;
+            let label = at.disk.base_label();
+            label.map(|label| label.parse().map_err(|_| StorageError::Damaged)).transpose()
+        })
+        .await?;
+        self.record_base(id, base).await
+    }
+
+    /// Records what lies under a volume. Until then, and if the process dies
+    /// before, the open tree and [`Storage::restore`] keep it.
+    pub(crate) async fn record_base(&self, id: VolumeId, base: Option<Content>) -> Result<()> {
+        self.records
+            .commit(move |tx| {
+                if let Some(mut volume) = volumes::find(tx, id).map_err(TxError::Refused)? {
+                    volume.base = base;
+                    volumes::put(tx, &volume)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
     /// What lies under a frozen volume; nothing at all for an empty one.
-    fn base_of(&self, taken: &Taken) -> Result<Content> {
+    fn base_of(taken: &Taken) -> Result<Content> {
         match taken.frozen.base_label() {
             Some(label) => label.parse().map_err(|_| StorageError::Damaged),
             None => Ok(Content {

@@ -23,7 +23,9 @@ pub(crate) struct Import {
     description: String,
     declared: Option<Format>,
     file_bytes: u64,
-    asked: Asked,
+    /// As the caller named it.
+    format: String,
+    request_id: String,
     /// Nameless: gone when closed, whatever happens.
     staged: File,
     at: u64,
@@ -45,7 +47,7 @@ struct Answer {
     format: String,
 }
 
-/// What is digested for the ledger: everything but the bytes.
+/// What is digested for the ledger; the bytes by what their tree is called.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Question {
     #[prost(string, tag = "1")]
@@ -54,6 +56,8 @@ struct Question {
     format: String,
     #[prost(uint64, tag = "3")]
     file_bytes: u64,
+    #[prost(bytes = "vec", tag = "4")]
+    root: Vec<u8>,
 }
 
 impl Storage {
@@ -91,14 +95,6 @@ impl Storage {
                 });
             }
         };
-        let question =
-            Question { description: description.clone(), format: format.to_owned(), file_bytes };
-        let asked = Asked {
-            account: account.to_string(),
-            method: "ImportSnapshot".to_owned(),
-            request_id,
-            digest: *blake3::hash(&question.encode_to_vec()).as_bytes(),
-        };
         let dir = self.config.service.data.join("staging");
         let staged = Self::blocking(move || {
             std::fs::create_dir_all(&dir)?;
@@ -107,20 +103,33 @@ impl Storage {
             Ok(staged)
         })
         .await?;
-        Ok(Import { account, description, declared, file_bytes, asked, staged, at: 0 })
+        let format = format.to_owned();
+        Ok(Import { account, description, declared, file_bytes, format, request_id, staged, at: 0 })
     }
 
     /// Reads the staged file and keeps what is in it.
     pub(crate) async fn finish_import(&self, import: Import) -> Result<Imported> {
         let storage = self.clone();
         let _turn = self.heavy.acquire().await.map_err(|_| StorageError::Damaged)?;
-        let Import { account, description, declared, asked, staged, .. } = import;
+        let Import { account, description, declared, staged, .. } = import;
         let (content, sealed, format) = Self::blocking(move || {
             let limits = Limits { max_virtual: storage.config.max_disk_bytes, ..Limits::default() };
             let disk = vmint_images::open(staged, declared, &limits)?;
             storage.take_in(account, &disk)
         })
         .await?;
+        let question = Question {
+            description: description.clone(),
+            format: import.format,
+            file_bytes: import.file_bytes,
+            root: sealed.root.to_bytes().to_vec(),
+        };
+        let asked = Asked {
+            account: account.to_string(),
+            method: "ImportSnapshot".to_owned(),
+            request_id: import.request_id,
+            digest: *blake3::hash(&question.encode_to_vec()).as_bytes(),
+        };
         let mut snapshot = Snapshot::pending(
             SnapshotId::random(),
             account,

@@ -13,6 +13,7 @@ mod uses;
 
 use std::sync::Arc;
 
+use tokio_util::task::TaskTracker;
 use vmint_blocks::{BlockStore, Domain, Tree};
 use vmint_ids::AccountId;
 use vmint_store::Store;
@@ -30,8 +31,13 @@ pub struct Storage {
     pub(crate) config: Arc<Config>,
     /// What deduplication domains are derived from.
     secret: Arc<[u8]>,
-    /// One freeze or import of a kind of work at a time is enough for a host.
+    /// How many imports are chunked at once; each uses every core.
     pub(crate) heavy: Arc<tokio::sync::Semaphore>,
+    /// Work that goes on when its caller has gone.
+    pub(crate) tasks: TaskTracker,
+    /// Held alone while a collection lists what is needed: a copy made behind
+    /// the list, of a snapshot deleted ahead of it, would be in no list.
+    pub(crate) listing: Arc<tokio::sync::RwLock<()>>,
 }
 
 /// Which step of which saga asks.
@@ -43,6 +49,7 @@ pub(crate) struct Step {
 impl Storage {
     /// Puts the parts together; [`Storage::restore`] brings attached volumes
     /// back.
+    #[must_use]
     pub fn new(store: Store, blocks: BlockStore, secret: &[u8], config: Config) -> Self {
         let live = Live::new(config.service.data.join("volumes"), config.exports_dir.clone());
         Self {
@@ -52,6 +59,8 @@ impl Storage {
             config: Arc::new(config),
             secret: secret.into(),
             heavy: Arc::new(tokio::sync::Semaphore::new(4)),
+            tasks: TaskTracker::new(),
+            listing: Arc::default(),
         }
     }
 

@@ -21,6 +21,8 @@ impl Storage {
     ) -> Result<Vec<VolumeId>> {
         let storage = self.clone();
         let of = instances.clone();
+        // Asked first: an older gateway must not unplug anything.
+        self.records.commit(move |tx| fence(tx, step.epoch)).await?;
         // Closed before the records go: a volume without a record but with a
         // socket would be nobody's.
         Self::blocking(move || {
@@ -36,7 +38,6 @@ impl Storage {
         let deleted = self
             .records
             .commit(move |tx| {
-                fence(tx, step.epoch)?;
                 let mut deleted = Vec::new();
                 for instance in instances {
                     let attached = volumes::of_instance(tx, instance).map_err(TxError::Refused)?;

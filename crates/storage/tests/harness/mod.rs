@@ -1,0 +1,325 @@
+//! A running service over a data directory, and what is asked of it.
+#![allow(dead_code, unreachable_pub, clippy::pedantic, reason = "each test uses some of it")]
+
+pub mod nbd;
+
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr as _,
+};
+
+use tempfile::TempDir;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{
+    Request, Status,
+    metadata::MetadataValue,
+    transport::{Channel, Server},
+};
+use vmint_api::{
+    storage::v1 as pb,
+    storage::v1::{
+        import_snapshot_request::Part,
+        storage_internal_service_client::StorageInternalServiceClient,
+        storage_internal_service_server::StorageInternalServiceServer,
+        storage_service_client::StorageServiceClient, storage_service_server::StorageServiceServer,
+    },
+    types::v1::SagaStep,
+};
+use vmint_blocks::{BlockStore, Stats};
+use vmint_daemon::ServiceConfig;
+use vmint_rpc::{Caller, Fault};
+use vmint_storage::{Config, Internal, Public, Storage};
+use vmint_store::Store;
+
+use nbd::Nbd;
+
+pub const ANN: &str = "100000000001";
+pub const BOB: &str = "200000000002";
+pub const MIB: usize = 1 << 20;
+
+/// A data directory; survives the service.
+pub struct Place(TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir_in("/tmp").unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path().join("storage")
+    }
+
+    pub fn volume_dir(&self, n: u64) -> PathBuf {
+        self.data().join("volumes").join(volume(n))
+    }
+
+    /// Starts the service on what is there.
+    pub async fn start(&self) -> Running {
+        let data = self.data();
+        std::fs::create_dir_all(&data).unwrap();
+        let mut config =
+            Config::new(ServiceConfig::under("storage", self.path(), self.path(), self.path()));
+        config.exports_dir = self.path().join("e");
+        config.max_import_bytes = 80 << 30;
+        config.max_disk_bytes = 1 << 40;
+        config.trash_seconds = 0;
+        let store = Store::open(&data.join("records"), vmint_store::Options::default()).unwrap();
+        let options =
+            vmint_blocks::Options { cache_bytes: 8 << 20, ..vmint_blocks::Options::default() };
+        let blocks = BlockStore::open(&data.join("blocks"), options).unwrap();
+        let storage = Storage::new(store, blocks.clone(), &[7; 32], config);
+        storage.restore().await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = Server::builder()
+            .add_service(StorageServiceServer::with_interceptor(Public(storage.clone()), believe))
+            .add_service(StorageInternalServiceServer::new(Internal(storage.clone())))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+                drop(stopped.await);
+            });
+        let server = tokio::spawn(async { server.await.unwrap() });
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        Running {
+            users: StorageServiceClient::new(channel.clone()),
+            internal: StorageInternalServiceClient::new(channel),
+            storage,
+            blocks,
+            server,
+            stop,
+        }
+    }
+}
+
+/// Stands in for the guard: believes what the test says of the caller.
+fn believe(mut request: Request<()>) -> Result<Request<()>, Status> {
+    let account = request.metadata().get("test-account").and_then(|v| v.to_str().ok());
+    let caller = Caller::account(account.unwrap_or_default().to_owned(), "someone");
+    request.extensions_mut().insert(caller);
+    Ok(request)
+}
+
+pub struct Running {
+    pub users: StorageServiceClient<Channel>,
+    pub internal: StorageInternalServiceClient<Channel>,
+    pub storage: Storage,
+    blocks: BlockStore,
+    server: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Running {
+    /// Ends it, so that its directory can be opened again.
+    pub async fn stop(self) {
+        let Self { users, internal, storage, blocks, server, stop } = self;
+        drop((users, internal, stop));
+        server.await.unwrap();
+        storage.close().await;
+        drop((storage, blocks));
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.blocks.stats()
+    }
+
+    /// Collects until nothing more comes free, and answers what is stored then.
+    pub async fn collect(&self) -> Stats {
+        // The trash is emptied one round after it was filled.
+        for _ in 0..3 {
+            self.storage.collect().await.unwrap();
+        }
+        let stats = self.stats();
+        assert_eq!(stats.trash_reads, 0, "something live was collected");
+        stats
+    }
+
+    pub async fn send(
+        &mut self,
+        account: &str,
+        parts: Vec<pb::ImportSnapshotRequest>,
+    ) -> Result<pb::ImportSnapshotResponse, Status> {
+        let parts = tokio_stream::iter(parts);
+        Ok(self.users.import_snapshot(from(account, parts)).await?.into_inner())
+    }
+
+    /// Imports a raw disk of Ann's.
+    pub async fn import(&mut self, disk: &[u8]) -> pb::Snapshot {
+        let parts = pieces(header("raw", disk.len()), disk);
+        self.send(ANN, parts).await.unwrap().snapshot.unwrap()
+    }
+
+    /// A volume of Ann's at instance `n`, or the same again.
+    pub async fn attach(&mut self, n: u64, snapshot: &str, goes: bool) -> pb::ExportedVolume {
+        let mut request = volumes(n, snapshot);
+        request.volumes[0].delete_on_termination = goes;
+        let mut made = self.internal.ensure_volumes(request).await.unwrap().into_inner().volumes;
+        assert_eq!(made.len(), 1);
+        made.remove(0)
+    }
+
+    pub async fn freeze(&mut self, n: u64, into: u64) -> pb::Snapshot {
+        let request = freeze(&[(n, into)]);
+        let made = self.internal.ensure_volume_snapshots(request).await.unwrap();
+        made.into_inner().snapshots.remove(0)
+    }
+
+    pub async fn release(&mut self, n: u64, undo: bool) -> Vec<String> {
+        let request =
+            pb::ReleaseVolumesRequest { saga: saga(1), instance_ids: vec![instance(n)], undo };
+        let answer = self.internal.release_volumes(request).await.unwrap();
+        answer.into_inner().deleted_volume_ids
+    }
+
+    pub async fn delete(&mut self, snapshot: &str) -> Result<(), Status> {
+        let request = pb::DeleteSnapshotRequest {
+            snapshot_id: snapshot.to_owned(),
+            request_id: String::new(),
+        };
+        self.users.delete_snapshot(from(ANN, request)).await.map(|_| ())
+    }
+
+    /// What a snapshot holds, read as a machine would: by a volume over it.
+    pub async fn content(&mut self, snapshot: &str) -> Vec<u8> {
+        let n = 0xfff_0000;
+        let made = self.attach(n, snapshot, true).await;
+        let content = Nbd::connect(&made.export_path).read_all();
+        assert_eq!(self.release(n, false).await, [volume(n)]);
+        content
+    }
+
+    /// What an account has, as it would be listed.
+    pub async fn volume(&mut self, n: u64) -> Option<pb::Volume> {
+        let request = from(ANN, pb::ListVolumesRequest::default());
+        let all = self.users.list_volumes(request).await.unwrap().into_inner().volumes;
+        all.into_iter().find(|found| found.volume_id == volume(n))
+    }
+}
+
+pub fn from<T>(account: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("test-account", MetadataValue::from_str(account).unwrap());
+    request
+}
+
+pub fn saga(epoch: u64) -> Option<SagaStep> {
+    Some(SagaStep { saga_id: "0123456789abcdef".repeat(2), step: "test".into(), epoch })
+}
+
+pub fn reason(status: &Status) -> String {
+    let seen = Fault::from_status(status);
+    assert_eq!(seen.domain, "storage.vmint", "{status:?}");
+    seen.reason
+}
+
+pub fn volume(n: u64) -> String {
+    format!("vol-{n:017x}")
+}
+
+pub fn instance(n: u64) -> String {
+    format!("i-{n:017x}")
+}
+
+pub fn snap(n: u64) -> String {
+    format!("snap-{n:017x}")
+}
+
+pub fn image(n: u64) -> String {
+    format!("ami-{n:017x}")
+}
+
+/// Asks for volume `n` at instance `n`.
+pub fn volumes(n: u64, snapshot: &str) -> pb::EnsureVolumesRequest {
+    pb::EnsureVolumesRequest {
+        saga: saga(1),
+        account_id: ANN.to_owned(),
+        volumes: vec![pb::NewVolume {
+            volume_id: volume(n),
+            snapshot_id: snapshot.to_owned(),
+            size_gib: 0,
+            instance_id: instance(n),
+            device_name: "/dev/sda1".to_owned(),
+            delete_on_termination: true,
+            product_codes: Vec::new(),
+        }],
+    }
+}
+
+/// Asks for snapshots of volumes, for an image with the number of the first.
+pub fn freeze(pairs: &[(u64, u64)]) -> pb::EnsureVolumeSnapshotsRequest {
+    let wanted = |(n, into): &(u64, u64)| pb::VolumeSnapshot {
+        volume_id: volume(*n),
+        snapshot_id: snap(*into),
+    };
+    pb::EnsureVolumeSnapshotsRequest {
+        saga: saga(1),
+        account_id: ANN.to_owned(),
+        snapshots: pairs.iter().map(wanted).collect(),
+        image_id: image(pairs[0].1),
+        description: "frozen".to_owned(),
+    }
+}
+
+pub fn header(format: &str, file_bytes: usize) -> pb::ImportHeader {
+    pb::ImportHeader {
+        description: "brought in".to_owned(),
+        format: format.to_owned(),
+        file_bytes: file_bytes as i64,
+        request_id: String::new(),
+    }
+}
+
+pub fn head(header: pb::ImportHeader) -> pb::ImportSnapshotRequest {
+    pb::ImportSnapshotRequest { part: Some(Part::Header(header)) }
+}
+
+pub fn piece(offset: i64, content: &[u8]) -> pb::ImportSnapshotRequest {
+    let content = content.to_vec().into();
+    pb::ImportSnapshotRequest { part: Some(Part::Data(pb::ImportData { offset, content })) }
+}
+
+/// A file in pieces; what is zero is left out, as the tool does.
+pub fn pieces(header: pb::ImportHeader, file: &[u8]) -> Vec<pb::ImportSnapshotRequest> {
+    let mut parts = vec![head(header)];
+    for (n, part) in file.chunks(256 << 10).enumerate() {
+        if part.iter().any(|byte| *byte != 0) {
+            parts.push(piece((n * (256 << 10)) as i64, part));
+        }
+    }
+    parts
+}
+
+/// Bytes that compress badly and repeat nowhere.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// `mib` MiB with noise in the first and the last of them and nothing between.
+pub fn sparse(seed: u64, mib: usize) -> Vec<u8> {
+    let mut disk = vec![0; mib * MIB];
+    disk[..MIB].copy_from_slice(&noise(seed, MIB));
+    let last = (mib - 1) * MIB;
+    disk[last..].copy_from_slice(&noise(seed + 1000, MIB));
+    disk
+}
+
+/// Compares without printing megabytes.
+pub fn assert_same(seen: &[u8], wanted: &[u8]) {
+    assert_eq!(seen.len(), wanted.len());
+    if let Some(at) = seen.iter().zip(wanted).position(|(a, b)| a != b) {
+        panic!("they differ at byte {at}: {} instead of {}", seen[at], wanted[at]);
+    }
+}
