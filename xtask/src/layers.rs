@@ -31,9 +31,8 @@ const MAY: &[(&str, &[&str])] = &[
 /// What a service may import: everything below the services.
 const SHARED: &[&str] =
     &["ids", "blocks", "images", "vmm", "api", "store", "disk", "rpc", "daemon"];
-const GATEWAY: &[&str] = &[
-    "ids", "blocks", "images", "vmm", "ec2", "api", "store", "disk", "rpc", "daemon", "console",
-];
+const GATEWAY: &[&str] =
+    &["ids", "blocks", "images", "vmm", "ec2", "api", "store", "disk", "rpc", "daemon", "console"];
 
 /// What stands above everything.
 const TOP: &[&str] = &["vmint", "vmint-tests", "xtask"];

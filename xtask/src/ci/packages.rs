@@ -69,8 +69,10 @@ fn install_all(packages: &[&str]) -> Result {
     // qemu-utils must be of the same release as QEMU itself.
     let release = codename()?;
     let pinned = format!("qemu-utils/{release}");
-    let mut words: Vec<&str> =
-        words.iter().map(|word| if *word == "qemu-utils" { pinned.as_str() } else { word }).collect();
+    let mut words: Vec<&str> = words
+        .iter()
+        .map(|word| if *word == "qemu-utils" { pinned.as_str() } else { word })
+        .collect();
     words.push("--allow-downgrades");
     if !words.contains(&pinned.as_str()) {
         words.push(&pinned);
