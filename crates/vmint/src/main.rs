@@ -55,7 +55,6 @@ async fn run(global: Global, command: Command) -> Result<u8> {
         Command::Serve(args) => serve::run(args).await?,
         Command::Supervise(args) => supervise::run(args).await?,
         Command::Certs(args) => serve::certs(&args)?,
-        Command::Disk { out } => drop(build(&out, None)?),
         Command::Image(ImageCommand::Build { file, size_gib }) => {
             let made = build(&file, size_gib)?;
             let size = client::size(made.size_bytes);

@@ -121,9 +121,6 @@ pub(crate) enum Command {
     Health(HealthArgs),
     #[command(name = "__machine", hide = true)]
     Machine { dir: PathBuf },
-    /// Build the demo's disk.
-    #[command(name = "__disk", hide = true)]
-    Disk { out: PathBuf },
 }
 
 #[derive(Debug, Clone, Args)]
