@@ -1,0 +1,274 @@
+//! A deployment of the real binary, for one story.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use vmint_api::launcher::v1::Instance;
+
+use crate::{
+    Account, SERVICES, SOON, Said,
+    binary::{disk, program},
+    processes, until,
+};
+
+/// Everybody; the first is the deployment's operator.
+const ACCOUNTS: [&str; 3] = ["maker=100000000001", "friend=200000000002", "stranger=300000000003"];
+
+/// How a stack is to differ from the usual.
+#[derive(Debug, Default)]
+pub struct Setting {
+    /// The programs' search path.
+    pub path: Option<String>,
+    /// Where the data are to lie; a fresh directory if none.
+    pub data: Option<PathBuf>,
+}
+
+/// `vmint up` over a directory of its own. Everything ends with it.
+#[derive(Debug)]
+pub struct Stack {
+    data: PathBuf,
+    listen: SocketAddr,
+    setting: Setting,
+    up: Option<Child>,
+    accounts: BTreeMap<String, Account>,
+}
+
+impl Stack {
+    /// Starts everything and waits until it is ready.
+    pub async fn start() -> Self {
+        Self::start_with(Setting::default()).await
+    }
+
+    /// As [`Self::start`], a little different.
+    pub async fn start_with(setting: Setting) -> Self {
+        let data = setting.data.clone().unwrap_or_else(|| {
+            // Short, because unix sockets lie in it.
+            let made = tempfile::Builder::new().prefix("vt-").tempdir_in("/tmp");
+            made.expect("a temporary directory").keep()
+        });
+        // Freed just before the gateway takes it.
+        let listen = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let listen = listen.expect("a free port");
+        let mut this = Self { data, listen, setting, up: None, accounts: BTreeMap::new() };
+        this.up().await;
+        this.sign_in();
+        this
+    }
+
+    /// Starts `vmint up` and waits until it says that it is ready.
+    pub async fn up(&mut self) {
+        let said = self.said();
+        let log = fs::File::create(&said).expect("a log of ours");
+        let mut command = Command::new(program());
+        command.arg("--data").arg(&self.data).args(["up", "--listen", &self.listen.to_string()]);
+        for account in ACCOUNTS {
+            command.args(["--account", account]);
+        }
+        if let Some(path) = &self.setting.path {
+            command.env("PATH", path);
+        }
+        command.stdin(Stdio::null()).stderr(log.try_clone().expect("a log of ours")).stdout(log);
+        self.up = Some(command.spawn().expect("the binary can be run"));
+        until("`vmint up` is ready", SOON, async || {
+            let text = fs::read_to_string(&said).unwrap_or_default();
+            let ended = self.up.as_mut().is_some_and(|up| !matches!(up.try_wait(), Ok(None)));
+            assert!(!ended, "`vmint up` ended: {text}");
+            text.contains(" ready in ").then_some(())
+        })
+        .await;
+    }
+
+    /// What `vmint up` printed.
+    fn said(&self) -> PathBuf {
+        self.data.join("up.said")
+    }
+
+    /// Reads the tokens from the profiles that `up` wrote.
+    fn sign_in(&mut self) {
+        let text = fs::read_to_string(self.data.join("profiles.toml")).expect("the profiles");
+        let profiles: toml::Table = text.parse().expect("the profiles are TOML");
+        for (name, profile) in profiles["profile"].as_table().expect("named profiles") {
+            let of = |key: &str| profile[key].as_str().expect("a text").to_owned();
+            let account = Account::new(name, &of("account_id"), &of("token"), &self.gateway());
+            self.accounts.insert(name.clone(), account);
+        }
+    }
+
+    /// Ends `vmint up` as a service manager would, and waits.
+    pub async fn down(&mut self) {
+        let Some(mut up) = self.up.take() else { return };
+        processes::signal(up.id(), Signal::TERM);
+        until("the end of `vmint up`", SOON, async || up.try_wait().ok().flatten()).await;
+    }
+
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The public address, `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn gateway(&self) -> String {
+        self.listen.to_string()
+    }
+
+    /// Somebody, by name.
+    #[must_use]
+    pub fn account(&self, name: &str) -> Account {
+        self.accounts[name].clone()
+    }
+
+    /// The binary as this account's owner runs it.
+    #[must_use]
+    pub fn command(&self, account: &str, words: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(program());
+        command.arg("--data").arg(&self.data).args(["--profile", account]).args(words);
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end, in boundless patience with machines only.
+    pub async fn cli(&self, account: &str, words: &[&str]) -> Said {
+        let run = self.command(account, words).output();
+        let done = tokio::time::timeout(crate::BOOT, run).await;
+        let done = done.unwrap_or_else(|_| panic!("vmint {} takes too long", words.join(" ")));
+        done.expect("the binary can be run").into()
+    }
+
+    /// Runs a command in a guest, by ssh; asked again until the guest's server is there.
+    pub async fn ssh(&self, account: &str, instance: &str, command: &str) -> String {
+        let end = Instant::now() + SOON;
+        loop {
+            let said = self.cli(account, &["ssh", instance, "--", command]).await;
+            // 255 is ssh's own failure, 7 the gateway's absence.
+            let again = [255, 7].contains(&said.code) && Instant::now() < end;
+            if !again {
+                return said.ok();
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Builds the demo's disk and takes it in as an image of this account's.
+    pub async fn import_demo(&self, account: &str, name: &str) -> Result<String, String> {
+        let disk = tokio::task::spawn_blocking(disk).await.map_err(|error| error.to_string())??;
+        let disk = disk.to_str().expect("a path of ours");
+        Ok(self.cli(account, &["import", disk, name, "-o", "id"]).await.ok())
+    }
+
+    /// The process that runs a service.
+    #[must_use]
+    pub fn pid(&self, service: &str) -> Option<u32> {
+        processes::service(&self.data, service)
+    }
+
+    /// Kills a service at once; its process.
+    pub fn kill9(&self, service: &str) -> u32 {
+        let pid = self.pid(service).unwrap_or_else(|| panic!("{service} does not run"));
+        processes::kill9(pid);
+        pid
+    }
+
+    /// Waits until another process than `old` serves and says that it is healthy.
+    pub async fn back(&self, service: &str, old: u32) {
+        let settings = self.data.join("settings").join(format!("{service}.toml"));
+        until(&format!("{service} is back"), SOON, async || {
+            self.pid(service).filter(|pid| *pid != old)?;
+            let mut health = tokio::process::Command::new(program());
+            health.args(["health", service, "--config"]).arg(&settings);
+            health.output().await.ok()?.status.success().then_some(())
+        })
+        .await;
+    }
+
+    /// Asserts that every service answers.
+    pub async fn healthy(&self) {
+        for service in SERVICES {
+            self.back(service, 0).await;
+        }
+    }
+
+    /// The machines that really run: instance, keeper's process, QEMU's.
+    #[must_use]
+    pub fn machines(&self) -> Vec<(String, u32, Option<u32>)> {
+        processes::machines(&self.data)
+    }
+
+    /// The QEMU that runs an instance.
+    #[must_use]
+    pub fn qemu(&self, instance: &Instance) -> Option<u32> {
+        let machines = self.machines();
+        machines.into_iter().find(|(id, ..)| *id == instance.instance_id)?.2
+    }
+
+    /// The end of every log.
+    fn last_words(&self) -> String {
+        let mut words = format!("--- {}\n", fs::read_to_string(self.said()).unwrap_or_default());
+        for service in SERVICES {
+            let path = self.data.join("logs").join(format!("{service}.log"));
+            let log = fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(25)..];
+            words += &format!("--- {service}\n{}\n", tail.join("\n"));
+        }
+        words
+    }
+
+    /// Terminates what runs, as far as the services still can.
+    fn end_machines(&self) {
+        if self.machines().is_empty() || self.up.is_none() {
+            return;
+        }
+        for name in self.accounts.keys() {
+            let vmint = |words: &[&str]| {
+                let mut command = Command::new("timeout");
+                command.arg("20").arg(program()).arg("--data").arg(&self.data);
+                command.args(["--profile", name]).args(words).stdin(Stdio::null()).output()
+            };
+            let Ok(list) = vmint(&["ls", "-o", "json"]) else { continue };
+            let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap_or_default();
+            let living = list.as_array().into_iter().flatten().filter_map(|instance| {
+                let over = instance["state"] == "INSTANCE_STATE_TERMINATED";
+                instance["instanceId"].as_str().filter(|_| !over)
+            });
+            let living: Vec<&str> = living.collect();
+            if !living.is_empty() {
+                let _ = vmint(&[&["terminate"], &living[..]].concat());
+            }
+        }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.last_words());
+        }
+        self.end_machines();
+        if let Some(mut up) = self.up.take() {
+            processes::signal(up.id(), Signal::TERM);
+            let end = Instant::now() + Duration::from_secs(20);
+            while matches!(up.try_wait(), Ok(None)) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let _ = up.kill();
+            let _ = up.wait();
+        }
+        for (_, keeper, qemu) in self.machines() {
+            [Some(keeper), qemu].into_iter().flatten().for_each(processes::kill9);
+        }
+        for service in SERVICES {
+            self.pid(service).into_iter().for_each(processes::kill9);
+        }
+        if let Err(error) = fs::remove_dir_all(&self.data) {
+            eprintln!("{} cannot be removed: {error}", self.data.display());
+        }
+    }
+}
