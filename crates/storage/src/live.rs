@@ -41,8 +41,6 @@ pub(crate) struct Open {
     export: Mutex<Option<Export>>,
     /// Snapshots of one volume go one at a time.
     pub(crate) freezing: Arc<tokio::sync::Mutex<()>>,
-    /// Rebasing one volume and recording it go one at a time.
-    pub(crate) rebasing: tokio::sync::Mutex<()>,
 }
 
 impl Live {
@@ -100,12 +98,7 @@ impl Live {
             None => None,
         };
         let export = Mutex::new(export);
-        let open = Arc::new(Open {
-            disk,
-            export,
-            freezing: Arc::default(),
-            rebasing: tokio::sync::Mutex::default(),
-        });
+        let open = Arc::new(Open { disk, export, freezing: Arc::default() });
         all.insert(volume.id, open.clone());
         Ok(open)
     }

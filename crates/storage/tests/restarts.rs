@@ -1,4 +1,5 @@
 //! What a service finds when it comes back, after an end and after a crash.
+#![allow(clippy::pedantic, clippy::unwrap_used, reason = "a test may stop anywhere")]
 
 mod harness;
 

@@ -56,7 +56,7 @@ impl Storage {
                     .ok_or(StorageError::NoSuchSnapshot { id })?;
                 let frozen = match snapshot.state {
                     SnapshotState::Completed(_) => None,
-                    _ => Some(storage.take(volume, snapshot.clone())?),
+                    _ => Some(storage.take(volume.id, snapshot.clone())?),
                 };
                 Ok((snapshot, frozen))
             });
@@ -78,15 +78,17 @@ impl Storage {
     async fn turns(&self, of: &[(Volume, Snapshot)]) -> Result<Vec<OwnedMutexGuard<()>>> {
         let storage = self.clone();
         let volumes: BTreeMap<_, _> = of.iter().map(|(v, _)| (v.id, v.clone())).collect();
-        let open = Self::blocking(move || {
-            volumes
-                .values()
-                .map(|volume| storage.live.ensure(volume, |content| storage.tree(content)))
-                .collect::<Result<Vec<_>>>()
+        // Only the locks are kept: who waits for a turn keeps no volume open.
+        let locks = Self::blocking(move || {
+            let lock = |volume| {
+                let open = storage.live.ensure(volume, |content| storage.tree(content))?;
+                Ok(open.freezing.clone())
+            };
+            volumes.values().map(lock).collect::<Result<Vec<_>>>()
         });
         let mut turns = Vec::new();
-        for open in open.await? {
-            turns.push(open.freezing.clone().lock_owned().await);
+        for lock in locks.await? {
+            turns.push(lock.lock_owned().await);
         }
         Ok(turns)
     }
@@ -131,7 +133,9 @@ impl Storage {
             .await
     }
 
-    fn take(&self, volume: Volume, snapshot: Snapshot) -> Result<Taken> {
+    fn take(&self, volume: VolumeId, snapshot: Snapshot) -> Result<Taken> {
+        // As it is now: it may have been given back while this one waited.
+        let volume = self.volume(volume)?.ok_or(StorageError::NoSuchVolume { id: volume })?;
         let open = self.live.ensure(&volume, |content| self.tree(content))?;
         let started = Instant::now();
         let frozen = open.disk.freeze()?;
@@ -182,18 +186,17 @@ impl Storage {
         Ok(snapshot)
     }
 
-    /// Puts a volume on top of what its snapshot holds. A volume that was given
-    /// back meanwhile stays away.
+    /// Puts a volume on top of what its snapshot holds, while it is this
+    /// snapshot's turn. A volume that was given back meanwhile stays away.
     async fn put_on(&self, id: VolumeId, content: Content, frozen: Frozen) -> Result<()> {
         let Some(open) = self.live.get(id) else { return Ok(()) };
-        let _turn = open.rebasing.lock().await;
-        let (storage, at) = (self.clone(), open.clone());
+        let storage = self.clone();
         let base = Self::blocking(move || {
             // Does nothing if a later freeze was faster: what lies under the
             // volume then is that one's content.
             let tree = Arc::new(storage.tree(&content));
-            at.disk.rebase(&content.to_string(), tree, &frozen)?;
-            let label = at.disk.base_label();
+            open.disk.rebase(&content.to_string(), tree, &frozen)?;
+            let label = open.disk.base_label();
             label.map(|label| label.parse().map_err(|_| StorageError::Damaged)).transpose()
         })
         .await?;

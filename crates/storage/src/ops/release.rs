@@ -35,30 +35,39 @@ impl Storage {
             Ok(())
         })
         .await?;
-        let deleted = self
+        let released = self
             .records
             .commit(move |tx| {
-                let mut deleted = Vec::new();
+                let mut released = Vec::new();
                 for instance in instances {
                     let attached = volumes::of_instance(tx, instance).map_err(TxError::Refused)?;
                     for mut volume in attached {
-                        let goes = volume
-                            .attachment
-                            .take()
-                            .is_some_and(|at| undo || at.delete_on_termination);
+                        let Some(at) = volume.attachment.take() else { continue };
+                        let goes = undo || at.delete_on_termination;
                         if goes {
                             volumes::remove(tx, volume.id)?;
-                            deleted.push(volume.id);
                         } else {
                             volumes::put(tx, &volume)?;
                         }
+                        released.push((volume.id, at.capability, goes));
                     }
                 }
-                Ok(deleted)
+                Ok(released)
             })
             .await?;
-        let (storage, gone) = (self.clone(), deleted.clone());
-        Self::blocking(move || gone.iter().try_for_each(|id| storage.live.delete(*id))).await?;
-        Ok(deleted)
+        let storage = self.clone();
+        Self::blocking(move || {
+            let mut deleted = Vec::new();
+            for (id, capability, goes) in released {
+                // A freeze may have opened it again until its record went.
+                storage.live.close(id, Some(&capability));
+                if goes {
+                    storage.live.delete(id)?;
+                    deleted.push(id);
+                }
+            }
+            Ok(deleted)
+        })
+        .await
     }
 }

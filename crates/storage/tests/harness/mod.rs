@@ -1,5 +1,5 @@
 //! A running service over a data directory, and what is asked of it.
-#![allow(dead_code, unreachable_pub, clippy::pedantic, reason = "each test uses some of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 
 pub mod nbd;
 
