@@ -65,9 +65,9 @@ pub(crate) fn run() -> Result {
             let ours = target.strip_prefix("vmint-").or(TOP.contains(&target).then_some(target));
             // A test may use what the code may not, but not what stands above it.
             let test = dependency["kind"].as_str() == Some("dev");
-            let Some(ours) = ours else { continue };
+            let Some(short_target) = ours else { continue };
             arrows += 1;
-            let below = allowed.contains(&ours) || test && SHARED.contains(&ours);
+            let below = allowed.contains(&short_target) || test && SHARED.contains(&short_target);
             if !below {
                 wrong.push(format!("{name} -> {target} points up or sideways"));
             }
@@ -87,11 +87,11 @@ fn engines() -> Result<Vec<String>> {
     for entry in walk(&root().join("crates"))? {
         let text = std::fs::read_to_string(&entry)?;
         let path = entry.strip_prefix(root()).unwrap_or(&entry).display().to_string();
-        let test = path.contains("/tests/") || path.ends_with("tests.rs");
+        let in_tests = path.contains("/tests/") || path.ends_with("tests.rs");
         if text.contains("sled::") && !path.starts_with("crates/store/") {
             wrong.push(format!("{path} names sled; only crates/store may"));
         }
-        if text.contains("Command::new(\"qemu-img\"") && !test {
+        if text.contains("Command::new(\"qemu-img\"") && !in_tests {
             wrong.push(format!("{path} runs qemu-img; only tests may, as an oracle"));
         }
         let lines = text.lines().count();
