@@ -40,7 +40,8 @@ pub(crate) fn parse(texts: &[String]) -> Result<Vec<Wanted>> {
     texts.iter().enumerate().map(one).collect()
 }
 
-/// Asks the permissions service to make them, as the operator.
+/// Asks the permissions service to make them, as the operator; answers those that were
+/// not there before.
 pub(crate) async fn make(
     address: &ServiceAddress,
     trust: &Path,
@@ -58,7 +59,9 @@ pub(crate) async fn make(
         BootstrapRequest { organization_name: "first".to_owned(), accounts: accounts.collect() };
     let mut client = PermissionsInternalServiceClient::new(channel);
     let answer = client.bootstrap(request).await?.into_inner();
-    let made = answer.accounts.into_iter().filter_map(|made| {
+    // One that was there before comes without a token: its profile stays as it is.
+    let made = answer.accounts.into_iter().filter(|made| !made.token.is_empty());
+    let made = made.filter_map(|made| {
         let account = made.account?;
         Some(Made { name: account.name, account_id: account.account_id, token: made.token })
     });
