@@ -30,6 +30,8 @@ const ROOT: &str = "/dev/sda1";
 pub struct Account {
     pub name: String,
     pub id: String,
+    /// The bearer token.
+    pub token: String,
     channel: Channel,
 }
 
@@ -37,7 +39,12 @@ impl Account {
     pub(crate) fn new(name: &str, id: &str, token: &str, gateway: &str) -> Self {
         let channel = connect_plain(&ServiceAddress::Tcp(gateway.to_owned()), "gateway");
         let channel = channel.bearer(token).expect("a token of ours is plain text");
-        Self { name: name.into(), id: id.into(), channel: channel.deadline(SOON) }
+        Self {
+            name: name.into(),
+            id: id.into(),
+            token: token.into(),
+            channel: channel.deadline(SOON),
+        }
     }
 
     /// Signed in with a token of one's own choice.

@@ -3,17 +3,27 @@
 //!
 //! Proves: S1, S2, S3, S5, S6, S8, S10, S12, S15, S17, S23
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
+};
+use tokio_stream::StreamExt as _;
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 use vmint_api::{
     catalog::v1::ImageState,
     gateway::v1::{GetImageRequest, RunInstancesRequest},
     launcher::v1::InstanceState,
 };
+use vmint_rpc::{ServiceAddress, connect_plain};
 use vmint_tests::{BOOT, READY, SOON, Stack, refused, skip, until};
 
 const FRIEND: &str = "200000000002";
@@ -253,4 +263,58 @@ async fn one_image_makes_many_machines() {
     }
     maker.terminate(&ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>()).await;
     until("the volumes' end", SOON, async || maker.volumes().await.is_empty().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_describes_itself_to_everybody() {
+    let stack = Stack::start().await;
+    let maker = stack.account("maker");
+    // Without a token.
+    let address = ServiceAddress::Tcp(stack.gateway());
+    let mut client = ServerReflectionClient::new(connect_plain(&address, "gateway"));
+    let asked = MessageRequest::ListServices(String::new());
+    let asked = ServerReflectionRequest { host: String::new(), message_request: Some(asked) };
+    let mut answers =
+        client.server_reflection_info(tokio_stream::once(asked)).await.unwrap().into_inner();
+    let answer = answers.next().await.unwrap().unwrap().message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("{answer:?}") };
+    let names: Vec<&str> = list.service.iter().map(|service| &*service.name).collect();
+    for service in ["catalog", "permissions", "marketplace", "storage", "launcher", "gateway"] {
+        let named = |name: &&&str| name.starts_with(&format!("vmint.{service}.v1."));
+        assert!(names.iter().find(named).is_some(), "{service} is not in {names:?}");
+    }
+    assert!(names.contains(&"grpc.health.v1.Health"), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("Internal")), "{names:?}");
+
+    // A foreign client needs nothing else.
+    let Some(buf) = buf() else {
+        return skip("the_api_describes_itself_to_everybody (buf curl)", "buf cannot be fetched");
+    };
+    let call = |method: &str, header: Option<&str>| {
+        let mut command = Command::new(&buf);
+        command.args(["curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", "{}"]);
+        if let Some(header) = header {
+            command.args(["-H", header]);
+        }
+        let out = command.arg(format!("http://{}/{method}", stack.gateway())).output();
+        vmint_tests::Said::from(out.unwrap())
+    };
+    let token = format!("authorization: Bearer {}", maker.token);
+    let who = "vmint.permissions.v1.PermissionsService/GetCallerIdentity";
+    let said = call(who, Some(&token)).ok();
+    assert!(said.contains("100000000001"), "{said}");
+    let said = call(who, None);
+    assert!(said.code != 0 && said.err.contains("unauthenticated"), "{said:?}");
+}
+
+/// The program, fetched once.
+fn buf() -> Option<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.join("target").join("buf");
+    let program = dir.join("node_modules").join(".bin").join("buf");
+    if !program.is_file() {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&dir);
+        npm.arg("@bufbuild/buf").output().ok()?;
+    }
+    program.is_file().then_some(program)
 }
