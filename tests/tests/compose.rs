@@ -47,7 +47,7 @@ fn tell(engine: &Engine, disk: &str) {
 
     // The first account's token is where only its volume's readers find it.
     let token = token(engine);
-    let url = engine.published();
+    let url = Engine::published();
     let vmint = |words: &[&str]| {
         let mut command = engine.inside(&program());
         command.args(["--url", &url, "--token", &token]).args(words);

@@ -34,7 +34,10 @@ async fn sold(maker: &Account, image: &str) -> Product {
         request_id: new_request_id(),
     };
     let answer = maker.gateway().add_product_code(request).await.unwrap();
-    assert_eq!(answer.into_inner().image.unwrap().product_codes, [product.product_code.clone()]);
+    assert_eq!(
+        answer.into_inner().image.unwrap().product_codes,
+        std::slice::from_ref(&product.product_code)
+    );
     product
 }
 
@@ -93,7 +96,7 @@ async fn a_paid_image_is_billed_once_to_the_second() {
     // With one: the code is on the machine and its run is open.
     stack.cli("friend", &words).await.ok();
     let paid = friend.living().await.remove(0);
-    assert_eq!(paid.product_codes, [product.product_code.clone()]);
+    assert_eq!(paid.product_codes, std::slice::from_ref(&product.product_code));
 
     // The marketplace dies while the meter runs, and the machine stops while it is away.
     let old = stack.kill9("marketplace");

@@ -40,7 +40,7 @@ async fn a_snapshot_an_image_needs_stays() {
     assert!(answer.into_inner().deleted_snapshot_ids.is_empty(), "the other image needs it");
     assert!(running.delete(&snapshot).await.is_err());
     let answer = running.internal.release_snapshot_use(release(2, true)).await.unwrap();
-    assert_eq!(answer.into_inner().deleted_snapshot_ids, [snapshot.clone()]);
+    assert_eq!(answer.into_inner().deleted_snapshot_ids, std::slice::from_ref(&snapshot));
     assert_eq!(reason(&running.delete(&snapshot).await.unwrap_err()), "SNAPSHOT_NOT_FOUND");
     assert_eq!(running.collect().await.chunks, 0);
     running.stop().await;

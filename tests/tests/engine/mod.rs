@@ -91,7 +91,7 @@ impl Engine {
         let mut command = Command::new("docker-compose");
         command.args(["-p", "vmint", "--ansi", "never"]).args(words);
         command.env("VMINT_TAG", "test").env("VMINT_BUILD", "prebuilt");
-        command.env("VMINT_PUBLISH", self.published()).env("COMPOSE_HTTP_TIMEOUT", "240");
+        command.env("VMINT_PUBLISH", Self::published()).env("COMPOSE_HTTP_TIMEOUT", "240");
         self.placed(command)
     }
 
@@ -113,7 +113,7 @@ impl Engine {
     }
 
     /// Where the gateway is, for what runs [`inside`](Self::inside).
-    pub(crate) fn published(&self) -> String {
+    pub(crate) fn published() -> String {
         "127.0.0.1:8773".to_owned()
     }
 
