@@ -32,6 +32,7 @@ pub(crate) fn run() -> Result {
     // Short, because unix sockets lie in it.
     let dir = tempfile::Builder::new().prefix("vmb-").tempdir_in("/tmp")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let _inside = runtime.enter();
     let disks = SIZES.map(|gib| dir.path().join(format!("{gib}.img")));
     for (gib, disk) in SIZES.iter().zip(&disks) {
         eprintln!("building a disk of {gib} GiB");
@@ -39,11 +40,11 @@ pub(crate) fn run() -> Result {
         build.args(["image", "build", "--size-gib", &gib.to_string()]).arg(disk);
         stack::run(&mut build)?;
     }
-    let mut stack = Stack::start(&vmint, &dir.path().join("d"))?;
+    let stack = Stack::start(&vmint, &dir.path().join("d"))?;
     let measured = runtime.block_on(measure(&stack, &disks, dir.path()));
     // Machines outlive the services, so they are ended first.
     let ended = runtime.block_on(stack.end_machines());
-    stack.stop();
+    drop(stack);
     let (runs, host) = measured?;
     ended?;
     let text = report::write(&runs, &host)?;

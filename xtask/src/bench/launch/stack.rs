@@ -36,7 +36,17 @@ pub(super) struct Stack {
     vmint: PathBuf,
     data: PathBuf,
     channel: Channel,
-    up: Child,
+    _up: Up,
+}
+
+/// The supervisor; ends the services when it is asked to.
+struct Up(Child);
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
 }
 
 /// One launch through vmint.
@@ -52,18 +62,17 @@ impl Stack {
         let mut command = Command::new(vmint);
         command.arg("--data").arg(data).args(["up", "--account", ACCOUNT]);
         command.args(["--listen", &listen.to_string()]).stdout(Stdio::null());
-        let mut up = command.spawn()?;
+        let mut up = Up(command.spawn()?);
         let until = Instant::now() + READY;
         // Written once every service answers.
         let token = loop {
             if let Some(token) = token(&data.join("profiles.toml")) {
                 break token;
             }
-            if let Some(status) = up.try_wait()? {
+            if let Some(status) = up.0.try_wait()? {
                 return Err(format!("`vmint up` ended: {status}").into());
             }
             if Instant::now() > until {
-                let _ = up.kill();
                 return Err("`vmint up` was not ready in time".into());
             }
             thread::sleep(Duration::from_millis(50));
@@ -71,13 +80,7 @@ impl Stack {
         let address = ServiceAddress::Tcp(listen.to_string());
         let channel = connect_plain(&address, "gateway").deadline(READY);
         let channel = channel.bearer(&token).ok_or("the token holds strange characters")?;
-        Ok(Self { vmint: vmint.to_owned(), data: data.to_owned(), channel, up })
-    }
-
-    /// Ends the services.
-    pub(super) fn stop(&mut self) {
-        let _ = Command::new("kill").arg(self.up.id().to_string()).status();
-        let _ = self.up.wait();
+        Ok(Self { vmint: vmint.to_owned(), data: data.to_owned(), channel, _up: up })
     }
 
     /// Takes a disk in and answers its image's id.
@@ -182,12 +185,6 @@ impl Stack {
         let alive = all.into_iter().filter(|i| i.state() != InstanceState::Terminated);
         let alive: Vec<_> = alive.map(|instance| instance.instance_id).collect();
         if alive.is_empty() { Ok(()) } else { self.end(alive).await }
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 
