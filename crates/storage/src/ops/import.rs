@@ -13,7 +13,7 @@ use crate::{
     store::{LEDGER, snapshots},
 };
 
-/// How much of a disk is read at once.
+/// How much of a disk is read at once, and may come in one piece.
 const PIECE: usize = 1 << 20;
 
 /// A file as it comes in.
@@ -185,6 +185,9 @@ impl Storage {
 impl Import {
     /// Takes the next piece. Pieces ascend; what is skipped is zero.
     pub(crate) async fn write(&mut self, offset: i64, content: bytes::Bytes) -> Result<()> {
+        if content.len() > PIECE {
+            return Err(StorageError::Sequence("a piece holds more than 1 MiB"));
+        }
         let offset = u64::try_from(offset).ok().filter(|offset| *offset >= self.at);
         let offset =
             offset.ok_or(StorageError::Sequence("a piece begins before the end of the last"))?;
