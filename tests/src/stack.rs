@@ -134,7 +134,7 @@ impl Stack {
         command
     }
 
-    /// Runs a command to its end, in boundless patience with machines only.
+    /// Runs a command to its end; it may take as long as a machine to boot.
     pub async fn cli(&self, account: &str, words: &[&str]) -> Said {
         let run = self.command(account, words).output();
         let done = tokio::time::timeout(crate::BOOT, run).await;
