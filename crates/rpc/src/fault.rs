@@ -106,8 +106,11 @@ impl Fault {
     /// It carries the request id of the running call, if there is one.
     #[must_use]
     pub fn into_status(self, domain: &str, message: &str) -> Status {
-        let mut metadata =
-            self.metadata.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<HashMap<_, _>>();
+        let mut metadata = self
+            .metadata
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), printable(&value)))
+            .collect::<HashMap<_, _>>();
         let mut details = ErrorDetails::new();
         if let Some(hint) = self.hint {
             details.add_help_link(hint.clone(), format!("vmint:explain/{}", self.reason));
@@ -123,8 +126,25 @@ impl Fault {
         if let Some(id) = crate::request_id() {
             details.set_request_info(id, "");
         }
-        Status::with_error_details(self.kind.code(), message, details)
+        Status::with_error_details(self.kind.code(), printable(message), details)
     }
+}
+
+/// The text with its control characters spelled out: what a caller sent comes
+/// back in messages, and must not steer a terminal or forge a log line.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Among them those that turn the direction of what follows.
+        let steers = c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if steers {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// An error that can be shown to a caller.
@@ -158,4 +178,19 @@ pub fn chain(error: &dyn Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_is_spelled_out() {
+        let hostile = "`a\u{1b}[2J\r\nb\0\u{202e}c`: é ok";
+        let status =
+            Fault::new(Kind::NotFound, "GONE").with("name", hostile).into_status("d", hostile);
+        let seen = Fault::from_status(&status);
+        let expected = "`a\\u{1b}[2J\\r\\nb\\u{0}\\u{202e}c`: é ok";
+        assert_eq!((seen.message.as_str(), seen.metadata["name"].as_str()), (expected, expected));
+    }
 }
