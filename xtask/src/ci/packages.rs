@@ -53,8 +53,17 @@ pub(crate) fn install() -> Result {
     {
         println!("the container engine could not be installed: {error}");
     }
+    let cargo_install = |tool: &str| {
+        run(Command::new(env!("CARGO")).args(["install", "--locked", "--quiet", tool]))
+    };
     if !has("cargo-nextest") {
-        run(Command::new(env!("CARGO")).args(["install", "--locked", "cargo-nextest"]))?;
+        cargo_install("cargo-nextest")?;
+    }
+    // Without it its check is skipped, and counted as that.
+    if !has("cargo-deny")
+        && let Err(error) = cargo_install("cargo-deny")
+    {
+        println!("cargo-deny could not be installed: {error}");
     }
     Ok(())
 }
