@@ -42,6 +42,8 @@ struct State {
     /// Where the view is to be; `None`: it is there, or on its way.
     wanted: Option<u64>,
     bytes: usize,
+    /// Of the batch that the view is being brought up by.
+    under_way: usize,
     busy: bool,
     closing: bool,
     failed: Option<StoreError>,
@@ -94,7 +96,7 @@ impl Recent {
                     layers.older = Arc::new(std::mem::take(&mut layers.newer));
                     Arc::clone(&layers.older)
                 };
-                state.bytes = 0;
+                state.under_way = std::mem::take(&mut state.bytes);
                 state.busy = true;
                 self.changed.notify_all();
                 drop(state);
@@ -104,6 +106,7 @@ impl Recent {
                 }
                 state = self.state.lock();
                 state.busy = false;
+                state.under_way = 0;
                 if let Err(error) = applied {
                     state.failed = Some(error);
                 }
@@ -122,6 +125,12 @@ impl Recent {
     pub(crate) fn close(&self) {
         self.state.lock().closing = true;
         self.changed.notify_all();
+    }
+
+    /// Bytes that the view has yet to write.
+    pub(crate) fn pending(&self) -> u64 {
+        let state = self.state.lock();
+        (state.bytes + state.under_way) as u64
     }
 
     /// Waits until the view holds all that was published; tests and scrub.

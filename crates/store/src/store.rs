@@ -239,6 +239,9 @@ pub(crate) fn spawn(
     thread.map_err(|e| StoreError::io("starting the thread", Path::new(name), &e))
 }
 
+/// How much of the disk one byte for the view may take at worst.
+const AMPLIFIED: u64 = 6;
+
 impl Inner {
     pub(crate) fn view(&self) -> &dyn View {
         self.recent.view()
@@ -254,8 +257,15 @@ impl Inner {
             return Some(StoreError::Poisoned { reason });
         }
         let disk = self.disk.as_ref()?;
-        let free = disk.free().unwrap_or(u64::MAX);
-        let full = free < disk.options.keep_free_bytes;
+        let mut free = disk.free().unwrap_or(u64::MAX);
+        let keep = disk.options.keep_free_bytes;
+        // What the view has yet to write must fit too, several times over, as
+        // it rewrites whole pages.
+        if free < keep.saturating_add(self.recent.pending().saturating_mul(AMPLIFIED)) {
+            self.recent.settle();
+            free = disk.free().unwrap_or(u64::MAX);
+        }
+        let full = free < keep;
         if full && !self.full.load(Ordering::Relaxed) {
             // While there is still room for it: what the view has to write. It
             // could not even be read after a write of its failed.
