@@ -9,6 +9,7 @@
 mod account;
 mod binary;
 mod cli;
+mod foreign;
 mod processes;
 mod stack;
 
@@ -25,6 +26,7 @@ pub use vmint_rpc::{Seen, new_request_id};
 pub use account::Account;
 pub use binary::disk;
 pub use cli::Said;
+pub use foreign::buf;
 pub use processes::{alive, kill9};
 pub use stack::{Setting, Stack};
 

@@ -2,24 +2,12 @@
 //!
 //! Proves: nothing in full; what a foreign client needs, and parts of S 9, S 30 and S 31.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tokio::process::Command;
 use vmint_api::launcher::v1::InstanceState;
-use vmint_tests::{Account, Stack, disk, skip};
-
-/// The program, fetched once.
-async fn buf() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.join("target").join("buf");
-    let program = dir.join("node_modules").join(".bin").join("buf");
-    if !program.is_file() {
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&dir);
-        npm.arg("@bufbuild/buf").output().await.ok()?;
-    }
-    program.is_file().then_some(program)
-}
+use vmint_tests::{Account, Stack, buf, disk, skip};
 
 /// Somebody who types `buf curl`.
 struct Hand<'a> {
@@ -66,7 +54,7 @@ fn text(value: &Value) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_life_is_typed_by_hand() {
     const TEST: &str = "the_whole_life_is_typed_by_hand";
-    let Some(buf) = buf().await else { return skip(TEST, "buf cannot be fetched") };
+    let Some(buf) = buf() else { return skip(TEST, "buf cannot be fetched") };
     let file = match disk() {
         Ok(file) => file,
         Err(why) => return skip(TEST, &why),

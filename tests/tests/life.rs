@@ -4,7 +4,6 @@
 //! Proves: S1, S2, S3, S5, S6, S8, S10, S12, S15, S17, S23
 
 use std::{
-    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -287,7 +286,7 @@ async fn the_api_describes_itself_to_everybody() {
     assert!(!names.iter().any(|name| name.contains("Internal")), "{names:?}");
 
     // A foreign client needs nothing else.
-    let Some(buf) = buf() else {
+    let Some(buf) = vmint_tests::buf() else {
         return skip("the_api_describes_itself_to_everybody (buf curl)", "buf cannot be fetched");
     };
     let call = |method: &str, header: Option<&str>| {
@@ -305,16 +304,4 @@ async fn the_api_describes_itself_to_everybody() {
     assert!(said.contains("100000000001"), "{said}");
     let said = call(who, None);
     assert!(said.code != 0 && said.err.contains("unauthenticated"), "{said:?}");
-}
-
-/// The program, fetched once.
-fn buf() -> Option<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.join("target").join("buf");
-    let program = dir.join("node_modules").join(".bin").join("buf");
-    if !program.is_file() {
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(&dir);
-        npm.arg("@bufbuild/buf").output().ok()?;
-    }
-    program.is_file().then_some(program)
 }
