@@ -81,6 +81,20 @@ impl LauncherInternalService for Internal {
         answer(ended.map(|ended| pb::EnsureTerminatedResponse { instances: all(ended) }))
     }
 
+    async fn ensure_volume_plugged(
+        &self,
+        _: Request<pb::EnsureVolumePluggedRequest>,
+    ) -> Answer<pb::EnsureVolumePluggedResponse> {
+        Err(tonic::Status::unimplemented("volumes can't be plugged in yet"))
+    }
+
+    async fn release_volume_plug(
+        &self,
+        _: Request<pb::ReleaseVolumePlugRequest>,
+    ) -> Answer<pb::ReleaseVolumePlugResponse> {
+        Err(tonic::Status::unimplemented("volumes can't be taken out yet"))
+    }
+
     async fn batch_get_instances(
         &self,
         request: Request<pb::BatchGetInstancesRequest>,

@@ -90,6 +90,34 @@ fake! {
         let instances = world.instances_of(&request.instance_ids);
         Ok(launcher::EnsureTerminatedResponse { instances })
     }
+    ensure_volume_plugged("EnsureVolumePlugged" EnsureVolumePluggedRequest)
+        -> EnsureVolumePluggedResponse
+    |world, caller, request| {
+        world.fence(request.saga.as_ref(), "launcher.vmint")?;
+        let plug = launcher::AttachedVolume {
+            volume_id: request.volume_id,
+            device_name: request.device_name,
+            delete_on_termination: request.delete_on_termination,
+            export_path: request.export_path,
+            size_bytes: request.size_bytes,
+        };
+        let instance = world.instances.get_mut(&request.instance_id).unwrap();
+        assert_eq!(instance.account_id, request.account_id);
+        if instance.state() == InstanceState::Terminated {
+            return Err(refuse(Kind::Precondition, "INSTANCE_STATE_INVALID", "launcher.vmint"));
+        }
+        instance.volumes.retain(|there| there.volume_id != plug.volume_id);
+        instance.volumes.push(plug.clone());
+        Ok(launcher::EnsureVolumePluggedResponse { volume: Some(plug) })
+    }
+    release_volume_plug("ReleaseVolumePlug" ReleaseVolumePlugRequest) -> ReleaseVolumePlugResponse
+    |world, caller, request| {
+        world.fence(request.saga.as_ref(), "launcher.vmint")?;
+        if let Some(instance) = world.instances.get_mut(&request.instance_id) {
+            instance.volumes.retain(|there| there.volume_id != request.volume_id);
+        }
+        Ok(launcher::ReleaseVolumePlugResponse {})
+    }
     batch_get_instances("BatchGetInstances" BatchGetInstancesRequest) -> BatchGetInstancesResponse
     |world, caller, request| {
         let ids = request.instance_ids.iter().collect::<BTreeSet<_>>();
