@@ -3,7 +3,7 @@
 use vmint_api::storage::v1::StorageErrorReason as Reason;
 use vmint_blocks::BlocksError;
 use vmint_disk::DiskError;
-use vmint_ids::{ImageId, SnapshotId, VolumeId};
+use vmint_ids::{ImageId, LineageId, SnapshotId, VolumeId};
 use vmint_images::ImageError;
 use vmint_rpc::{BadToken, Describe, Fault, Kind};
 use vmint_store::{Reused, StoreError, TxError};
@@ -47,6 +47,8 @@ pub enum StorageError {
     Disk(#[source] DiskError),
     #[error("a file of the service failed")]
     Io(#[source] std::io::Error),
+    #[error("the data key {id} is gone for good, and with it what it encrypted")]
+    DataKeyGone { id: LineageId },
     #[error("a record is damaged")]
     Damaged,
     #[error("the store failed")]
@@ -133,6 +135,9 @@ impl Describe for StorageError {
             Self::Fenced { .. } => fault(Kind::Precondition, Reason::SagaFenced),
             Self::DiskFull => fault(Kind::OverQuota, Reason::DiskFull)
                 .hint("df -h shows where the space went; nothing was lost"),
+            Self::DataKeyGone { id } => {
+                fault(Kind::Precondition, Reason::DataKeyGone).with("lineage_id", id)
+            }
             Self::Blocks(_) => fault(Kind::Internal, Reason::DataDamaged),
             Self::Disk(_) | Self::Io(_) | Self::Damaged | Self::Store(_) | Self::Worker(_) => {
                 fault(Kind::Internal, Reason::StoreFailed)

@@ -39,7 +39,7 @@ pub use content_label::BadLabel;
 pub use error::{Result, StorageError};
 pub use grpc::{Internal, Public};
 pub use ops::Storage;
-pub use snapshot::{Consistency, Content, Snapshot, SnapshotState};
+pub use snapshot::{Consistency, Content, Seal, Snapshot, SnapshotState};
 pub use volume::{Attachment, BadSize, MAX_VOLUME_BYTES, Volume};
 
 /// The largest message of an import.

@@ -66,7 +66,7 @@ impl Live {
     pub(crate) fn ensure(
         &self,
         volume: &Volume,
-        tree: impl Fn(&Content) -> Tree,
+        tree: impl Fn(&Content) -> Result<Tree>,
     ) -> Result<Arc<Open>> {
         // Held throughout: two openings of one volume must not race.
         let mut all = self.open.lock();
@@ -77,14 +77,15 @@ impl Live {
         let dir = self.dir(volume.id);
         let find = |label: &str| {
             let content: Content = label.parse().map_err(io::Error::other)?;
-            Ok(Arc::new(tree(&content)) as Arc<dyn Base>)
+            let tree = tree(&content).map_err(io::Error::other)?;
+            Ok(Arc::new(tree) as Arc<dyn Base>)
         };
         let disk = match Disk::open(&dir, find) {
             Ok(disk) => disk,
             Err(vmint_disk::DiskError::Missing(_)) => {
                 let label = volume.base.map(|content| content.to_string());
-                let base =
-                    volume.base.as_ref().map(|content| Arc::new(tree(content)) as Arc<dyn Base>);
+                let base = volume.base.as_ref().map(&tree).transpose()?;
+                let base = base.map(|tree| Arc::new(tree) as Arc<dyn Base>);
                 let base = label.as_deref().zip(base);
                 let disk = Disk::create(&dir, volume.size_bytes, base)?;
                 disk.flush()?;
@@ -153,7 +154,7 @@ impl Live {
     pub(crate) fn base(
         &self,
         volume: &Volume,
-        tree: impl Fn(&Content) -> Tree,
+        tree: impl Fn(&Content) -> Result<Tree>,
     ) -> Result<Option<Content>> {
         let parsed = |label: Option<String>| {
             label.map(|label| label.parse().map_err(|_| StorageError::Damaged)).transpose()
@@ -163,7 +164,8 @@ impl Live {
         }
         let find = |label: &str| {
             let content: Content = label.parse().map_err(io::Error::other)?;
-            Ok(Arc::new(tree(&content)) as Arc<dyn Base>)
+            let tree = tree(&content).map_err(io::Error::other)?;
+            Ok(Arc::new(tree) as Arc<dyn Base>)
         };
         match Disk::open(&self.dir(volume.id), find) {
             Ok(disk) => parsed(disk.base_label()),

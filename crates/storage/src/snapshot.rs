@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use vmint_blocks::Root;
-use vmint_ids::{AccountId, ImageId, ProductCode, SnapshotId, VolumeId};
+use vmint_ids::{AccountId, ImageId, KmsKeyId, LineageId, ProductCode, SnapshotId, VolumeId};
 
 /// What a disk holds: a tree of blocks and how much of it is disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,8 +11,18 @@ pub struct Content {
     /// Whose deduplication domain the blocks are in: the account that brought
     /// the first ancestor in. Descendants stay there, whoever owns them.
     pub domain: AccountId,
+    /// Whose data key the blocks are encrypted with; none if they are not.
+    pub lineage: Option<LineageId>,
     pub root: Root,
     pub size_bytes: u64,
+}
+
+/// How something is encrypted: with the data key of its lineage, which lies
+/// under a key of an account's. Descendants have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seal {
+    pub lineage: LineageId,
+    pub key: KmsKeyId,
 }
 
 /// How still the disk was when the snapshot was made.
@@ -65,6 +75,8 @@ pub struct Snapshot {
     pub created_ms: u64,
     pub consistency: Consistency,
     pub pause_micros: u64,
+    /// None: its data are not encrypted.
+    pub seal: Option<Seal>,
 }
 
 impl Snapshot {
@@ -85,6 +97,7 @@ impl Snapshot {
             created_ms: 0,
             consistency: how,
             pause_micros: 0,
+            seal: None,
         }
     }
 

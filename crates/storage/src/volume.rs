@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use vmint_ids::{AccountId, InstanceId, ProductCode, SnapshotId, VolumeId};
 
-use crate::Content;
+use crate::{Content, snapshot::Seal};
 
 /// The most a volume may hold: what four levels of the block tree span less
 /// what no machine has asked for.
@@ -33,6 +33,8 @@ pub struct Volume {
     pub attachment: Option<Attachment>,
     pub product_codes: BTreeSet<ProductCode>,
     pub created_ms: u64,
+    /// None: its data are not encrypted.
+    pub seal: Option<Seal>,
 }
 
 /// Why a volume can't have the size asked for.

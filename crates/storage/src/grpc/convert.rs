@@ -129,6 +129,8 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> pb::Snapshot {
         create_time: Some(time(snapshot.created_ms)),
         consistency: snapshot.consistency.as_str().to_owned(),
         pause_micros: number(snapshot.pause_micros),
+        encrypted: snapshot.seal.is_some(),
+        kms_key_id: snapshot.seal.map(|seal| seal.key.to_string()).unwrap_or_default(),
     }
 }
 
@@ -150,5 +152,7 @@ pub(super) fn volume(volume: &Volume, written_bytes: u64) -> pb::Volume {
         product_codes: volume.product_codes.iter().map(ToString::to_string).collect(),
         create_time: Some(time(volume.created_ms)),
         written_bytes: number(written_bytes),
+        encrypted: volume.seal.is_some(),
+        kms_key_id: volume.seal.map(|seal| seal.key.to_string()).unwrap_or_default(),
     }
 }

@@ -150,10 +150,12 @@ fn new_volume(
     capability: String,
 ) -> Result<Volume> {
     let mut product_codes: BTreeSet<_> = wanted.product_codes.into_iter().collect();
+    let mut seal = None;
     let base = match wanted.snapshot {
         Some(id) => {
             let snapshot = snapshots::find(read, id)?.ok_or(StorageError::NoSuchSnapshot { id })?;
             product_codes.extend(snapshot.product_codes.iter().cloned());
+            seal = snapshot.seal;
             Some(snapshot.content().ok_or(StorageError::NotCompleted { id })?)
         }
         None => None,
@@ -173,6 +175,7 @@ fn new_volume(
         }),
         product_codes,
         created_ms: now_ms(),
+        seal,
     })
 }
 

@@ -39,10 +39,11 @@ impl Storage {
             // Begun before the list is made, so that nothing made meanwhile is
             // missed.
             let collection = storage.blocks.begin_collect();
-            let root = |c: Content| (storage.domain(c.domain), c.root, c.size_bytes);
+            let root =
+                |c: Content| Ok((storage.domain(c.domain, c.lineage)?, c.root, c.size_bytes));
             let needed = {
                 let _alone = storage.listing.blocking_write();
-                storage.needed()?.into_iter().map(root).collect::<Vec<_>>()
+                storage.needed()?.into_iter().map(root).collect::<Result<Vec<_>>>()?
             };
             let report = collection.sweep(needed, Some(storage.config.trash()))?;
             Ok(report.deleted_bytes)

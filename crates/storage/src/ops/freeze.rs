@@ -123,6 +123,7 @@ impl Storage {
                     snapshot.description.clone_from(&description);
                     snapshot.volume = Some(volume.id);
                     snapshot.product_codes.clone_from(&volume.product_codes);
+                    snapshot.seal = volume.seal;
                     snapshot.images.insert(image);
                     snapshot.created_ms = tx.now_ms();
                     snapshots::put(tx, &snapshot)?;
@@ -148,15 +149,14 @@ impl Storage {
         let storage = self.clone();
         let (sealed, content, taken) = Self::blocking(move || {
             let base = Self::base_of(&taken)?;
-            let tree = storage.tree(&base);
+            let tree = storage.tree(&base)?;
             let sealed = storage.blocks.edit(
                 &tree,
                 taken.frozen.size(),
                 &taken.frozen.dirty(),
                 &mut |range, buffer| taken.frozen.read_at(range.start, buffer),
             )?;
-            let content =
-                Content { domain: base.domain, root: sealed.root, size_bytes: taken.frozen.size() };
+            let content = Content { root: sealed.root, size_bytes: taken.frozen.size(), ..base };
             Ok((sealed, content, taken))
         })
         .await?;
@@ -194,7 +194,7 @@ impl Storage {
         let base = Self::blocking(move || {
             // Does nothing if a later freeze was faster: what lies under the
             // volume then is that one's content.
-            let tree = Arc::new(storage.tree(&content));
+            let tree = Arc::new(storage.tree(&content)?);
             open.disk.rebase(&content.to_string(), tree, &frozen)?;
             let label = open.disk.base_label();
             label.map(|label| label.parse().map_err(|_| StorageError::Damaged)).transpose()
@@ -223,6 +223,7 @@ impl Storage {
             Some(label) => label.parse().map_err(|_| StorageError::Damaged),
             None => Ok(Content {
                 domain: taken.volume.account,
+                lineage: taken.volume.seal.map(|seal| seal.lineage),
                 root: Root::EMPTY,
                 size_bytes: taken.frozen.size(),
             }),

@@ -163,7 +163,7 @@ impl Storage {
         disk: &Disk,
     ) -> Result<(Content, vmint_blocks::Sealed, Format)> {
         let size_bytes = disk.size_bytes();
-        let mut ingest = self.blocks.ingest(self.domain(account), size_bytes)?;
+        let mut ingest = self.blocks.ingest(self.domain(account, None)?, size_bytes)?;
         let mut piece = vec![0; PIECE];
         for extent in disk.extents() {
             let extent = extent?;
@@ -177,7 +177,7 @@ impl Storage {
             }
         }
         let sealed = ingest.finish()?;
-        let content = Content { domain: account, root: sealed.root, size_bytes };
+        let content = Content { domain: account, lineage: None, root: sealed.root, size_bytes };
         Ok((content, sealed, disk.format()))
     }
 }

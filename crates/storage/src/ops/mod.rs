@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 use vmint_blocks::{BlockStore, Domain, Tree};
-use vmint_ids::AccountId;
+use vmint_ids::{AccountId, LineageId};
 use vmint_store::Store;
 
 use crate::{Config, Content, Result, live::Live, store::Records};
@@ -64,14 +64,19 @@ impl Storage {
         }
     }
 
-    /// The deduplication domain of an account.
-    pub(crate) fn domain(&self, account: AccountId) -> Domain {
-        Domain::derive(&self.secret, &account.to_string())
+    /// The deduplication domain of what an account brings in, encrypted with
+    /// the data key of a lineage if there is one.
+    pub(crate) fn domain(&self, account: AccountId, lineage: Option<LineageId>) -> Result<Domain> {
+        match lineage {
+            None => Ok(Domain::derive(&self.secret, &account.to_string())),
+            Some(id) => Err(crate::StorageError::DataKeyGone { id }),
+        }
     }
 
     /// Content as a tree to read.
-    pub(crate) fn tree(&self, content: &Content) -> Tree {
-        self.blocks.tree(self.domain(content.domain), content.root, content.size_bytes)
+    pub(crate) fn tree(&self, content: &Content) -> Result<Tree> {
+        let domain = self.domain(content.domain, content.lineage)?;
+        Ok(self.blocks.tree(domain, content.root, content.size_bytes))
     }
 
     /// Runs what blocks where blocking is allowed.

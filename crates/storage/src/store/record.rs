@@ -4,7 +4,7 @@ use vmint_blocks::Root;
 
 use crate::{
     Content, StorageError,
-    snapshot::{Consistency, Snapshot, SnapshotState},
+    snapshot::{Consistency, Seal, Snapshot, SnapshotState},
     volume::{Attachment, Volume},
 };
 
@@ -16,6 +16,17 @@ pub(crate) struct ContentRecord {
     root: Vec<u8>,
     #[prost(uint64, tag = "3")]
     size_bytes: u64,
+    /// Empty: not encrypted.
+    #[prost(string, tag = "4")]
+    lineage: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct SealRecord {
+    #[prost(string, tag = "1")]
+    lineage: String,
+    #[prost(string, tag = "2")]
+    key: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -52,6 +63,8 @@ pub(crate) struct SnapshotRecord {
     consistency: u32,
     #[prost(uint64, tag = "15")]
     pause_micros: u64,
+    #[prost(message, optional, tag = "40")]
+    seal: Option<SealRecord>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -72,6 +85,8 @@ pub(crate) struct VolumeRecord {
     product_codes: Vec<String>,
     #[prost(uint64, tag = "8")]
     created_ms: u64,
+    #[prost(message, optional, tag = "40")]
+    seal: Option<SealRecord>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -115,6 +130,7 @@ impl From<&Content> for ContentRecord {
             domain: content.domain.to_string(),
             root: content.root.to_bytes().to_vec(),
             size_bytes: content.size_bytes,
+            lineage: content.lineage.map(|id| id.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -126,9 +142,24 @@ impl TryFrom<&ContentRecord> for Content {
         let root = record.root.as_slice().try_into().map_err(|_| StorageError::Damaged)?;
         Ok(Self {
             domain: parse(&record.domain)?,
+            lineage: optional(&record.lineage)?,
             root: Root::from_bytes(root),
             size_bytes: record.size_bytes,
         })
+    }
+}
+
+impl From<Seal> for SealRecord {
+    fn from(seal: Seal) -> Self {
+        Self { lineage: seal.lineage.to_string(), key: seal.key.to_string() }
+    }
+}
+
+impl TryFrom<&SealRecord> for Seal {
+    type Error = StorageError;
+
+    fn try_from(record: &SealRecord) -> Result<Self, StorageError> {
+        Ok(Self { lineage: parse(&record.lineage)?, key: parse(&record.key)? })
     }
 }
 
@@ -159,6 +190,7 @@ impl From<&Snapshot> for SnapshotRecord {
                 Consistency::Crash => 3,
             },
             pause_micros: snapshot.pause_micros,
+            seal: snapshot.seal.map(SealRecord::from),
         }
     }
 }
@@ -192,6 +224,7 @@ impl TryFrom<&SnapshotRecord> for Snapshot {
                 _ => return Err(StorageError::Damaged),
             },
             pause_micros: record.pause_micros,
+            seal: record.seal.as_ref().map(Seal::try_from).transpose()?,
         })
     }
 }
@@ -212,6 +245,7 @@ impl From<&Volume> for VolumeRecord {
             }),
             product_codes: texts(&volume.product_codes),
             created_ms: volume.created_ms,
+            seal: volume.seal.map(SealRecord::from),
         }
     }
 }
@@ -237,6 +271,7 @@ impl TryFrom<&VolumeRecord> for Volume {
             attachment: attachment.transpose()?,
             product_codes: parsed(&record.product_codes)?,
             created_ms: record.created_ms,
+            seal: record.seal.as_ref().map(Seal::try_from).transpose()?,
         })
     }
 }
