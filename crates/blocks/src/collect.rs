@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -137,7 +137,7 @@ impl Collection<'_> {
             if !self.nodes.insert(id) {
                 continue;
             }
-            self.touch(&keys, Kind::Node, &id)?;
+            self.touch(&id)?;
             let value = self.store.cached(&keys, Kind::Node, &id)?;
             match &*value {
                 Value::Node(Node::Inner { children, .. }) => {
@@ -145,7 +145,7 @@ impl Collection<'_> {
                 }
                 Value::Node(Node::Leaf(entries)) => {
                     for entry in entries {
-                        self.touch(&keys, Kind::Data, &entry.id)?;
+                        self.touch(&entry.id)?;
                     }
                 }
                 Value::Data(_) => return Err(BlocksError::Damaged { chunk: id }),
@@ -155,30 +155,31 @@ impl Collection<'_> {
     }
 
     /// Keeps one chunk; brings it back if only the trash has it.
-    fn touch(&mut self, keys: &Keys, kind: Kind, id: &ChunkId) -> Result<()> {
+    fn touch(&mut self, id: &ChunkId) -> Result<()> {
         if self.store.index.touch(id, self.epoch).is_some() {
             return Ok(());
         }
-        if self.store.trash.find(id).is_none() {
+        // As it is: an encrypted one can't be read here.
+        let found = self.store.trash.find(id).map(|(pack, loc)| {
+            let mut bytes = vec![0; usize::try_from(Record::size(loc.stored())).unwrap_or(0)];
+            self.store.read_record(&pack, loc, &mut bytes).map(|()| bytes)
+        });
+        let bytes = match found.transpose() {
+            Err(error) if !unreadable(&error) => {
+                return Err(BlocksError::io("reading a pack")(error));
+            }
+            found => found.ok().flatten().filter(|bytes| Record::intact(bytes)),
+        };
+        let record = bytes.as_deref().and_then(Record::parse).filter(|record| record.id == *id);
+        if let (Some(bytes), Some(record)) = (bytes, record) {
+            self.store.trash_reads.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(chunk = %id, "a chunk in use was collected; back from the trash");
+            self.store.append(&bytes, &[(record, 0)])?;
+            self.report.rescued_chunks += 1;
+        } else {
             self.report.lost_chunks += 1;
-            return Ok(());
         }
-        match self.store.fetch(keys, kind, id) {
-            Ok(raw) => {
-                let size = u32::try_from(raw.len()).expect("a chunk is at most 256 KiB");
-                let record = Record { id: *id, raw: size, stored: size, zstd: false };
-                let mut bytes = Vec::new();
-                record.write(&raw, &mut bytes);
-                self.store.append(&bytes, &[(record, 0)])?;
-                self.report.rescued_chunks += 1;
-                Ok(())
-            }
-            Err(BlocksError::Damaged { .. } | BlocksError::Missing { .. }) => {
-                self.report.lost_chunks += 1;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
+        Ok(())
     }
 
     fn retire(&mut self, grace: Duration) -> Result<()> {
@@ -289,8 +290,7 @@ impl Collection<'_> {
             bytes.resize(at + size, 0);
             let read = self.store.read_record(pack, *loc, &mut bytes[at..]);
             if let Err(error) = read
-                && error.kind() != io::ErrorKind::UnexpectedEof
-                && error.raw_os_error() != Some(5)
+                && !unreadable(&error)
             {
                 return Err(BlocksError::io("reading a pack")(error));
             }
@@ -322,4 +322,9 @@ impl Collection<'_> {
         self.report.moved_bytes += moved;
         Ok(())
     }
+}
+
+/// The disk could not read what it was given, or has less than that.
+fn unreadable(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(5)
 }

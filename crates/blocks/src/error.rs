@@ -21,6 +21,10 @@ pub enum BlocksError {
     Missing { chunk: ChunkId },
     #[error("chunk {chunk} belongs to another dedup domain; open its tree with that domain")]
     Foreign { chunk: ChunkId },
+    #[error("chunk {chunk} is encrypted; open its tree with its data key")]
+    Locked { chunk: ChunkId },
+    #[error("chunk {chunk} does not authenticate: it was moved, exchanged or altered on disk")]
+    Forged { chunk: ChunkId },
     #[error("bytes {}..{} lie outside the content's {size} bytes", range.start, range.end)]
     OutOfRange { range: Range<u64>, size: u64 },
     #[error("offset {offset} was written after offset {at}; write in ascending order")]
@@ -54,7 +58,7 @@ impl From<BlocksError> for io::Error {
         let kind = match &error {
             BlocksError::Io { source, .. } => source.kind(),
             BlocksError::Full => io::ErrorKind::StorageFull,
-            BlocksError::Damaged { .. } => io::ErrorKind::InvalidData,
+            BlocksError::Damaged { .. } | BlocksError::Forged { .. } => io::ErrorKind::InvalidData,
             BlocksError::OutOfRange { .. } => io::ErrorKind::InvalidInput,
             _ => io::ErrorKind::Other,
         };

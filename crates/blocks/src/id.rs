@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::seal::{DataKey, Sealer};
+
 /// The name of one chunk: its keyed BLAKE3.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChunkId(pub(crate) [u8; 32]);
@@ -94,9 +96,15 @@ impl FromStr for Root {
 
 /// The key of a dedup domain. Contents of different domains never share a chunk.
 ///
-/// It is a secret: who knows it can test whether a domain holds a guessed content.
+/// It is a secret: who knows it can test whether a domain holds a guessed content. One with a
+/// data key is a lineage: its chunks are encrypted, and their names depend on that key too. The
+/// nodes of its trees are not (they list names only), so that collecting and comparing need no
+/// data key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Domain([u8; 32]);
+pub struct Domain {
+    key: [u8; 32],
+    seal: Option<DataKey>,
+}
 
 impl Domain {
     /// The key for `label` under a deployment's `secret`.
@@ -104,17 +112,29 @@ impl Domain {
     pub fn derive(secret: &[u8], label: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("vmint blocks 1 dedup domain");
         hasher.update(&(secret.len() as u64).to_le_bytes()).update(secret);
-        Self(*hasher.update(label.as_bytes()).finalize().as_bytes())
+        Self::from_bytes(*hasher.update(label.as_bytes()).finalize().as_bytes())
     }
 
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self { key: bytes, seal: None }
+    }
+
+    /// The domain's own key, without the data key.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 32] {
+        self.key
+    }
+
+    /// The same domain with its chunks encrypted.
+    #[must_use]
+    pub const fn sealed(self, key: DataKey) -> Self {
+        Self { seal: Some(key), ..self }
     }
 
     #[must_use]
-    pub const fn to_bytes(self) -> [u8; 32] {
-        self.0
+    pub const fn is_sealed(&self) -> bool {
+        self.seal.is_some()
     }
 }
 
@@ -133,13 +153,15 @@ pub(crate) enum Kind {
 }
 
 /// A domain's keys, ready for use.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Keys {
     data: [u8; 32],
     node: [u8; 32],
     /// Separates domains in the cache.
     pub(crate) tag: u64,
     pub(crate) domain: Domain,
+    /// Encrypts chunks; none if they are kept as they are.
+    pub(crate) sealer: Option<Sealer>,
 }
 
 impl fmt::Debug for Keys {
@@ -150,12 +172,21 @@ impl fmt::Debug for Keys {
 
 impl Keys {
     pub(crate) fn new(domain: Domain) -> Self {
-        let data = blake3::derive_key("vmint blocks 1 data", &domain.0);
-        let node = blake3::derive_key("vmint blocks 1 node", &domain.0);
-        let tag = blake3::derive_key("vmint blocks 1 cache tag", &domain.0);
+        let mut secret = [0; 64];
+        secret[..32].copy_from_slice(&domain.key);
+        let data = match domain.seal {
+            None => blake3::derive_key("vmint blocks 1 data", &domain.key),
+            Some(seal) => {
+                secret[32..].copy_from_slice(&seal.to_bytes());
+                blake3::derive_key("vmint blocks 1 encrypted data", &secret)
+            }
+        };
+        let node = blake3::derive_key("vmint blocks 1 node", &domain.key);
+        let tag = blake3::derive_key("vmint blocks 1 cache tag", &secret);
         let mut first = [0; 8];
         first.copy_from_slice(&tag[..8]);
-        Self { data, node, tag: u64::from_le_bytes(first), domain }
+        let sealer = domain.seal.map(Sealer::new);
+        Self { data, node, tag: u64::from_le_bytes(first), domain, sealer }
     }
 
     pub(crate) fn id(&self, kind: Kind, bytes: &[u8]) -> ChunkId {

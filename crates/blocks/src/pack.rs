@@ -15,7 +15,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::{ChunkId, cut::BLOCK, cut::MAX_BLOCKS};
+use crate::{ChunkId, cut::BLOCK, cut::MAX_BLOCKS, seal::SEAL_BYTES};
 
 pub(crate) const PACK_HEADER: usize = 16;
 pub(crate) const RECORD_HEADER: usize = 64;
@@ -41,6 +41,8 @@ pub(crate) struct Record {
     /// Bytes of the payload as stored.
     pub(crate) stored: u32,
     pub(crate) zstd: bool,
+    /// The payload is encrypted, after it was compressed.
+    pub(crate) sealed: bool,
 }
 
 impl Record {
@@ -53,7 +55,7 @@ impl Record {
     pub(crate) fn write(&self, payload: &[u8], out: &mut Vec<u8>) {
         let mut head = [0; 48];
         head[..4].copy_from_slice(RECORD_MAGIC);
-        head[4] = u8::from(self.zstd);
+        head[4] = u8::from(self.zstd) | u8::from(self.sealed) << 1;
         head[8..12].copy_from_slice(&self.raw.to_le_bytes());
         head[12..16].copy_from_slice(&self.stored.to_le_bytes());
         head[16..].copy_from_slice(&self.id.0);
@@ -71,14 +73,17 @@ impl Record {
             id: ChunkId(*head[16..].first_chunk()?),
             raw: number(8),
             stored: number(12),
-            zstd: head[4] == 1,
+            zstd: head[4] & 1 != 0,
+            sealed: head[4] & 2 != 0,
         };
+        let extra = if record.sealed { SEAL_BYTES } else { 0 };
+        let plain = record.stored.checked_sub(extra)?;
         let sound = &head[..4] == RECORD_MAGIC
-            && head[4] <= 1
+            && head[4] <= 3
             && head[5..8] == [0; 3]
             && record.raw as usize <= MAX_CHUNK
-            && record.stored <= record.raw
-            && (record.zstd || record.stored == record.raw);
+            && plain <= record.raw
+            && (record.zstd || plain == record.raw);
         sound.then_some(record)
     }
 

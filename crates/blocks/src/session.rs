@@ -172,7 +172,8 @@ impl Session {
         let mut next = Batch { bytes: self.spare.pop().unwrap_or_default(), pieces: Vec::new() };
         next.bytes.reserve(BATCH + crate::pack::MAX_CHUNK);
         let batch = std::mem::replace(&mut self.batch, next);
-        let (store, keys, results) = (self.store.clone(), self.keys, self.results.0.clone());
+        let (store, keys, results) =
+            (self.store.clone(), self.keys.clone(), self.results.0.clone());
         self.under_way += 1;
         self.store.pool.submit(move || {
             let done = catch_unwind(AssertUnwindSafe(|| work::process(&store, &keys, batch)));

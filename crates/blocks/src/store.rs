@@ -276,15 +276,23 @@ impl Inner {
             if record.id != *id || record.stored != loc.stored() {
                 return Err(damaged());
             }
-            let raw = unpack(&record, &bytes[RECORD_HEADER..]).ok_or_else(damaged)?;
-            if keys.id(kind, &raw) == *id {
-                return Ok(raw);
-            }
+            let payload = &bytes[RECORD_HEADER..];
             // An intact record under a wrong key is the caller's mistake, not the disk's.
-            if Record::intact(bytes) {
-                return Err(BlocksError::Foreign { chunk: *id });
+            let wrong = |what: BlocksError| if Record::intact(bytes) { what } else { damaged() };
+            let raw = match (&keys.sealer, kind, record.sealed) {
+                (Some(sealer), Kind::Data, true) => {
+                    let payload = sealer.open(&record, payload);
+                    payload.and_then(|payload| unpack(&record, &payload))
+                }
+                (Some(_), Kind::Data, false) => None,
+                (_, _, true) => return Err(wrong(BlocksError::Locked { chunk: *id })),
+                (_, _, false) => Some(unpack(&record, payload).ok_or_else(damaged)?),
+            };
+            match raw {
+                None => Err(wrong(BlocksError::Forged { chunk: *id })),
+                Some(raw) if keys.id(kind, &raw) == *id => Ok(raw),
+                Some(_) => Err(wrong(BlocksError::Foreign { chunk: *id })),
             }
-            Err(damaged())
         })
     }
 
@@ -359,7 +367,7 @@ impl Inner {
         }
         // Ids do not compress.
         let size = u32::try_from(raw.len()).expect("a node is at most 40 KiB");
-        let record = Record { id, raw: size, stored: size, zstd: false };
+        let record = Record { id, raw: size, stored: size, zstd: false, sealed: false };
         let mut bytes = Vec::with_capacity(RECORD_HEADER + raw.len());
         record.write(&raw, &mut bytes);
         Ok((id, self.append(&bytes, &[(record, 0)])?))

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 
 use crate::{
-    ChunkId, Result,
+    BlocksError, ChunkId, Result,
     cut::BLOCK,
     id::{Keys, Kind},
     node::Entry,
     pack::{RECORD_HEADER, Record},
+    seal::SEAL_BYTES,
     store::Inner,
 };
 
@@ -46,13 +47,20 @@ struct Tools {
     zstd: Option<zstd::bulk::Compressor<'static>>,
     payload: Vec<u8>,
     records: Vec<u8>,
+    sealed: Vec<u8>,
     /// Chunks in a row that did not shrink.
     hopeless: u32,
 }
 
 thread_local! {
     static TOOLS: RefCell<Tools> = const {
-        RefCell::new(Tools { zstd: None, payload: Vec::new(), records: Vec::new(), hopeless: 0 })
+        RefCell::new(Tools {
+            zstd: None,
+            payload: Vec::new(),
+            records: Vec::new(),
+            sealed: Vec::new(),
+            hopeless: 0,
+        })
     };
 }
 
@@ -78,7 +86,7 @@ impl Tools {
             } else {
                 done.new_bytes += raw.len() as u64;
                 let at = self.records.len();
-                fresh.push((self.build(id, raw), at));
+                fresh.push((self.build(keys, id, raw)?, at));
             }
         }
         if !fresh.is_empty() {
@@ -90,17 +98,24 @@ impl Tools {
     }
 
     /// Appends the record of a chunk to `records`, compressed if that saves 6 % or more.
-    fn build(&mut self, id: ChunkId, raw: &[u8]) -> Record {
+    fn build(&mut self, keys: &Keys, id: ChunkId, raw: &[u8]) -> Result<Record> {
         let size = u32::try_from(raw.len()).expect("a chunk is at most 256 KiB");
-        let mut record = Record { id, raw: size, stored: size, zstd: false };
-        self.records.reserve(RECORD_HEADER + raw.len());
+        let sealed = keys.sealer.is_some();
+        let mut record = Record { id, raw: size, stored: size, zstd: false, sealed };
+        self.records.reserve(RECORD_HEADER + raw.len() + SEAL_BYTES as usize);
         if let Some(stored) = self.compress(raw) {
             record = Record { stored, zstd: true, ..record };
-            record.write(&self.payload, &mut self.records);
-        } else {
-            record.write(raw, &mut self.records);
         }
-        record
+        let payload = if record.zstd { &self.payload } else { raw };
+        if let Some(sealer) = &keys.sealer {
+            let sealed = sealer.seal(&record, payload, &mut self.sealed);
+            sealed.ok_or(BlocksError::Worker)?;
+            record.stored += SEAL_BYTES;
+            record.write(&self.sealed, &mut self.records);
+        } else {
+            record.write(payload, &mut self.records);
+        }
+        Ok(record)
     }
 
     fn compress(&mut self, raw: &[u8]) -> Option<u32> {

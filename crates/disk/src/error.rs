@@ -14,6 +14,8 @@ pub enum DiskError {
     InUse(PathBuf),
     #[error("a volume has 1 byte to 64 TiB and is never smaller than what it holds; {0} is not")]
     BadSize(u64),
+    #[error("the volume in {} is not encrypted with this key", .0.display())]
+    WrongKey(PathBuf),
     #[error("a base label has at most 512 visible characters")]
     BadLabel,
     #[error("the frozen layer belongs to another volume, or the new base has another size")]

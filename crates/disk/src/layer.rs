@@ -4,9 +4,11 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::crypt::Crypt;
 use crate::log::{Boot, Log};
 use crate::map::{BlockMap, State};
 use crate::segments::Segments;
@@ -25,11 +27,17 @@ pub(crate) struct Layer {
     /// Of the file that was there when the layer was opened.
     generation: u64,
     segments: Segments,
+    crypt: Option<Arc<Crypt>>,
 }
 
 impl Layer {
     /// A layer that holds nothing yet; nothing is written for it.
-    pub(crate) fn new(dir: &Path, seq: u64, boot: Boot) -> io::Result<Self> {
+    pub(crate) fn new(
+        dir: &Path,
+        seq: u64,
+        boot: Boot,
+        crypt: Option<Arc<Crypt>>,
+    ) -> io::Result<Self> {
         Ok(Self {
             seq,
             dir: dir.to_owned(),
@@ -38,12 +46,18 @@ impl Layer {
             log: Mutex::default(),
             generation: 0,
             segments: Segments::open(dir, seq)?,
+            crypt,
         })
     }
 
     /// Reads a layer's files, and puts on disk what a dead process left in the kernel.
-    pub(crate) fn open(dir: &Path, seq: u64, boot: Boot) -> Result<Self, DiskError> {
-        let mut layer = Self::new(dir, seq, boot).map_err(DiskError::io("open a layer"))?;
+    pub(crate) fn open(
+        dir: &Path,
+        seq: u64,
+        boot: Boot,
+        crypt: Option<Arc<Crypt>>,
+    ) -> Result<Self, DiskError> {
+        let mut layer = Self::new(dir, seq, boot, crypt).map_err(DiskError::io("open a layer"))?;
         let Some(opened) = Log::open(dir, &name(seq), boot)? else {
             if layer.segments.any() {
                 let (path, what) = (dir.join(name(seq)), "it is gone, but its data is not");
@@ -90,12 +104,18 @@ impl Layer {
 
     /// Reads bytes of blocks whose state is `Data`.
     pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.segments.read_at(offset, buf)
+        match &self.crypt {
+            None => self.segments.read_at(offset, buf),
+            Some(crypt) => crypt.read_at(&self.segments, self.seq, offset, buf),
+        }
     }
 
     /// Writes bytes; they count once their blocks are marked.
     pub(crate) fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
-        self.segments.write_at(offset, buf)
+        match &self.crypt {
+            None => self.segments.write_at(offset, buf),
+            Some(crypt) => crypt.write_at(&self.segments, self.seq, offset, buf),
+        }
     }
 
     /// Must come before the first [`Layer::write_at`], so that data without a map means damage.

@@ -19,6 +19,8 @@ pub(crate) struct Manifest {
     pub(crate) base: Option<String>,
     /// Layer numbers, oldest first; never empty.
     pub(crate) layers: Vec<u64>,
+    /// What its key is known by; none if the volume is not encrypted.
+    pub(crate) key: Option<String>,
 }
 
 impl Manifest {
@@ -47,7 +49,8 @@ impl Manifest {
         let layers: Vec<_> = self.layers.iter().map(u64::to_string).collect();
         let base = self.base.as_ref().map_or_else(|| "none".into(), |label| format!("={label}"));
         let (size, layers) = (self.size, layers.join(" "));
-        let text = format!("{FIRST_LINE}\nsize {size}\nbase {base}\nlayers {layers}\n");
+        let key = self.key.as_ref().map(|key| format!("key {key}\n")).unwrap_or_default();
+        let text = format!("{FIRST_LINE}\nsize {size}\nbase {base}\nlayers {layers}\n{key}");
         format!("{text}crc32c {:08x}\n", crc32c::crc32c(text.as_bytes()))
     }
 
@@ -63,7 +66,8 @@ impl Manifest {
         let base = base.strip_prefix('=').map(str::to_owned);
         let layers = lines.next()?.strip_prefix("layers ")?;
         let layers = layers.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
-        let manifest = Self { size, base, layers };
+        let key = lines.next().and_then(|line| line.strip_prefix("key ")).map(str::to_owned);
+        let manifest = Self { size, base, layers, key };
         // Only what we would write ourselves is intact.
         (manifest.text() == text).then_some(manifest)
     }

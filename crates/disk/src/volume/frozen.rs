@@ -31,7 +31,8 @@ impl Volume {
         // Most of the work goes first, while writes go on.
         self.flush().map_err(DiskError::io("flush the volume"))?;
         let (now, seq) = (self.stack(), *last + 1);
-        let fresh = Layer::new(&self.dir, seq, self.boot).map_err(DiskError::io("make a layer"))?;
+        let fresh = Layer::new(&self.dir, seq, self.boot, now.crypt.clone());
+        let fresh = fresh.map_err(DiskError::io("make a layer"))?;
         let mut layers = now.layers.clone();
         layers.push(Arc::new(fresh));
         let next = Stack { layers, ..(*now).clone() };
@@ -82,7 +83,7 @@ impl Volume {
         }
         let dropped: Vec<_> = dropped.iter().map(|layer| layer.seq).collect();
         let label = Some(label.to_owned());
-        self.replace(Stack { size: now.size, base: Some(base), label, layers })?;
+        self.replace(Stack { base: Some(base), label, layers, ..(*now).clone() })?;
         // Whoever still reads a dropped layer has its files open.
         layer::drop_layers(&self.dir, &dropped).map_err(DiskError::io("remove a layer"))?;
         Ok(true)

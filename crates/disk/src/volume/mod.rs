@@ -19,10 +19,11 @@ pub use frozen::Frozen;
 pub use stack::Extent;
 pub(crate) use stack::Stack;
 
+use crate::crypt::Crypt;
 use crate::layer::{self, Layer};
 use crate::log::Boot;
 use crate::manifest::{self, MAX_LABEL, Manifest};
-use crate::{BLOCK, Base, DiskError};
+use crate::{BLOCK, Base, DiskError, VolumeKey};
 
 /// The largest volume: 64 TiB.
 const MAX_SIZE: u64 = 64 << 40;
@@ -61,6 +62,17 @@ impl Volume {
         size: u64,
         base: Option<(&str, Arc<dyn Base>)>,
     ) -> Result<Self, DiskError> {
+        Self::create_with(dir, size, base, None)
+    }
+
+    /// The same, with what is written to it encrypted.
+    pub fn create_with(
+        dir: &Path,
+        size: u64,
+        base: Option<(&str, Arc<dyn Base>)>,
+        key: Option<&VolumeKey>,
+    ) -> Result<Self, DiskError> {
+        let crypt = key.map(|key| Arc::new(Crypt::new(key)));
         let (label, base) = base.map_or((None, None), |(label, base)| (Some(label), Some(base)));
         check_label(label)?;
         if size == 0 || size > MAX_SIZE {
@@ -75,8 +87,9 @@ impl Volume {
         let label = label.map(str::to_owned);
         let boot = Boot::current(dir).map_err(DiskError::io("look at the volume's directory"))?;
         layer::keep_only(dir, &[]).map_err(DiskError::io("clear the volume's directory"))?;
-        let first = Layer::new(dir, 1, boot).map_err(DiskError::io("make a layer"))?;
-        let stack = Stack { size, base, label, layers: vec![Arc::new(first)] };
+        let first =
+            Layer::new(dir, 1, boot, crypt.clone()).map_err(DiskError::io("make a layer"))?;
+        let stack = Stack { size, base, label, layers: vec![Arc::new(first)], crypt };
         stack.check_base()?;
         let made = manifest_of(&stack).prepare(dir, false).and_then(|()| manifest::publish(dir));
         made.map_err(DiskError::io("write the volume's manifest"))?;
@@ -88,27 +101,42 @@ impl Volume {
         dir: &Path,
         find: impl FnOnce(&str) -> io::Result<Arc<dyn Base>>,
     ) -> Result<Self, DiskError> {
+        Self::open_with(dir, None, find)
+    }
+
+    /// The same for a volume that was made with `key`.
+    pub fn open_with(
+        dir: &Path,
+        key: Option<&VolumeKey>,
+        find: impl FnOnce(&str) -> io::Result<Arc<dyn Base>>,
+    ) -> Result<Self, DiskError> {
         let boot = Boot::current(dir).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => DiskError::Missing(dir.to_owned()),
             _ => DiskError::io("look at the volume's directory")(error),
         })?;
-        Self::open_in(dir, find, boot)
+        Self::open_in(dir, find, boot, key)
     }
 
     fn open_in(
         dir: &Path,
         find: impl FnOnce(&str) -> io::Result<Arc<dyn Base>>,
         boot: Boot,
+        key: Option<&VolumeKey>,
     ) -> Result<Self, DiskError> {
         let lock = lock(dir)?;
         let manifest = Manifest::read(dir)?;
+        let crypt = key.map(|key| Arc::new(Crypt::new(key)));
+        if manifest.key.as_deref() != crypt.as_ref().map(|crypt| crypt.check()) {
+            return Err(DiskError::WrongKey(dir.to_owned()));
+        }
         layer::keep_only(dir, &manifest.layers)
             .map_err(DiskError::io("clear the volume's directory"))?;
         let base = manifest.base.as_deref().map(find).transpose();
         let base = base.map_err(DiskError::io("find the volume's base"))?;
-        let layers = manifest.layers.iter().map(|seq| Layer::open(dir, *seq, boot).map(Arc::new));
+        let open = |seq: &u64| Layer::open(dir, *seq, boot, crypt.clone()).map(Arc::new);
+        let layers = manifest.layers.iter().map(open);
         let layers = layers.collect::<Result<_, _>>()?;
-        let stack = Stack { size: manifest.size, base, label: manifest.base, layers };
+        let stack = Stack { size: manifest.size, base, label: manifest.base, layers, crypt };
         stack.check_base()?;
         Ok(Self::assemble(dir, boot, lock, stack, true))
     }
@@ -305,7 +333,8 @@ impl fmt::Debug for Volume {
 
 fn manifest_of(stack: &Stack) -> Manifest {
     let layers = stack.layers.iter().map(|layer| layer.seq).collect();
-    Manifest { size: stack.size, base: stack.label.clone(), layers }
+    let key = stack.crypt.as_ref().map(|crypt| crypt.check().to_owned());
+    Manifest { size: stack.size, base: stack.label.clone(), layers, key }
 }
 
 fn check_label(label: Option<&str>) -> Result<(), DiskError> {

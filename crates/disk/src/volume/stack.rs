@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::crypt::Crypt;
 use crate::layer::Layer;
 use crate::map::State;
 use crate::{BLOCK, Base, DiskError};
@@ -25,6 +26,8 @@ pub(crate) struct Stack {
     pub(crate) label: Option<String>,
     /// Oldest first.
     pub(crate) layers: Vec<Arc<Layer>>,
+    /// None: the layers are not encrypted.
+    pub(crate) crypt: Option<Arc<Crypt>>,
 }
 
 /// Where a stretch comes from.

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::Mem;
 use crate::log::Boot;
 use crate::volume::{Extent, Volume};
-use crate::{BLOCK, Base, DiskError};
+use crate::{BLOCK, Base, DiskError, VolumeKey};
 
 #[test]
 fn a_large_volume_costs_nothing_until_it_is_written() {
@@ -96,7 +96,7 @@ fn a_torn_end_is_not_damage() {
     let record = used / 32 * 32;
     bytes[record - 32..record].fill(0);
     std::fs::write(&file, bytes).unwrap();
-    let volume = Volume::open_in(&path, |_| unreachable!(), Boot::other()).unwrap();
+    let volume = Volume::open_in(&path, |_| unreachable!(), Boot::other(), None).unwrap();
     let mut block = [0; 4096];
     volume.read_at(0, &mut block).unwrap();
     assert_eq!(block, [1; 4096]);
@@ -141,4 +141,39 @@ fn ranges_outside_are_refused() {
     }
     volume.write_at(5000, &[]).unwrap();
     volume.read_at(5000, &mut []).unwrap();
+}
+
+#[test]
+fn a_volume_with_a_key_keeps_nothing_readable_and_opens_with_no_other() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("vol");
+    let key = VolumeKey::from_bytes([5; 64]);
+    let other = VolumeKey::from_bytes([6; 64]);
+    let volume = Volume::create_with(&path, 1 << 20, None, Some(&key)).unwrap();
+    let secret = super::noise(1, 40_000);
+    volume.write_at(10_000, &secret).unwrap();
+    volume.write_at(10_100, &secret[100..101]).unwrap();
+    let frozen = volume.freeze().unwrap();
+    volume.write_at(10_000, &secret).unwrap();
+    volume.flush().unwrap();
+    let mut stored = Vec::new();
+    for entry in std::fs::read_dir(&path).unwrap() {
+        stored.push(std::fs::read(entry.unwrap().path()).unwrap());
+    }
+    let data = ["1.data.0", "2.data.0"].map(|name| std::fs::read(path.join(name)).unwrap());
+    let windows: std::collections::HashSet<_> = secret.windows(32).collect();
+    assert!(stored.iter().all(|file| file.windows(32).all(|window| !windows.contains(window))));
+    // Equal bytes at an equal place in two layers are not equal on disk.
+    assert!(data[0].chunks(16).zip(data[1].chunks(16)).skip(768).all(|(a, b)| a != b));
+    drop((frozen, volume));
+    let open = |key| Volume::open_with(&path, key, |_| unreachable!());
+    assert!(matches!(open(None), Err(DiskError::WrongKey(_))));
+    assert!(matches!(open(Some(&other)), Err(DiskError::WrongKey(_))));
+    let mut found = vec![0; secret.len()];
+    open(Some(&key)).unwrap().read_at(10_000, &mut found).unwrap();
+    assert!(found == secret);
+    let plain = dir.path().join("plain");
+    drop(Volume::create(&plain, 4096, None).unwrap());
+    let sealed = Volume::open_with(&plain, Some(&key), |_| unreachable!());
+    assert!(matches!(sealed, Err(DiskError::WrongKey(_))));
 }

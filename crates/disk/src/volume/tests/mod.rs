@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{Extent, Frozen, Volume};
 use crate::log::Boot;
-use crate::{Base, Span};
+use crate::{Base, Span, VolumeKey};
 
 struct Mem(Vec<u8>);
 
@@ -102,6 +102,7 @@ struct World {
     _dir: TempDir,
     path: std::path::PathBuf,
     volume: Option<Volume>,
+    key: Option<VolumeKey>,
     bases: HashMap<String, Arc<dyn Base>>,
     now: Vec<u8>,
     /// As of the last flush, and which bytes were written since.
@@ -111,17 +112,20 @@ struct World {
 }
 
 impl World {
-    fn new(base: Vec<u8>, size: usize) -> Self {
+    fn new(base: Vec<u8>, size: usize, sealed: bool) -> Self {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("vol");
         let mut now = base.clone();
         now.resize(size, 0);
         let base: Arc<dyn Base> = Arc::new(Mem(base));
-        let volume = Volume::create(&path, size as u64, Some(("base-0", base.clone()))).unwrap();
+        let key = sealed.then(|| VolumeKey::from_bytes([size as u8; 64]));
+        let under = Some(("base-0", base.clone()));
+        let volume = Volume::create_with(&path, size as u64, under, key.as_ref()).unwrap();
         Self {
             _dir: dir,
             path,
             volume: Some(volume),
+            key,
             bases: HashMap::from([("base-0".into(), base)]),
             flushed: now.clone(),
             touched: vec![false; size],
@@ -138,7 +142,7 @@ impl World {
         self.volume = None;
         let bases = &self.bases;
         let find = |label: &str| Ok(bases[label].clone());
-        self.volume = Some(Volume::open_in(&self.path, find, boot).unwrap());
+        self.volume = Some(Volume::open_in(&self.path, find, boot, self.key.as_ref()).unwrap());
     }
 
     fn change(&mut self, at: u32, bytes: &[u8]) {
@@ -281,10 +285,11 @@ proptest! {
         base_len in 1..250_000_usize,
         more in 0..120_000_usize,
         steps in prop::collection::vec(ops(), 1..40),
+        sealed: bool,
     ) {
         let mut base = noise(base_len as u64, base_len);
         base[base_len / 3..base_len / 2].fill(0);
-        let mut world = World::new(base, base_len + more);
+        let mut world = World::new(base, base_len + more, sealed);
         for op in steps {
             world.step(op);
             world.check();
