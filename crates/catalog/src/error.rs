@@ -2,7 +2,7 @@
 
 use vmint_api::catalog::v1::CatalogErrorReason as Reason;
 use vmint_rpc::{BadToken, Describe, Fault, Kind};
-use vmint_store::{Reused, StoreError, TxError};
+use vmint_store::{Fenced, Reused, StoreError, TxError};
 
 use crate::State;
 
@@ -37,10 +37,8 @@ pub enum CatalogError {
     PageToken(#[from] BadToken),
     #[error(transparent)]
     Reused(#[from] Reused),
-    #[error(
-        "the step is of epoch {epoch}, and epoch {seen} has been here: another gateway has taken over"
-    )]
-    Fenced { epoch: u64, seen: u64 },
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
     #[error("the image store failed")]
     Store(#[from] StoreError),
     #[error("a stored image cannot be read: {what}")]
@@ -94,7 +92,7 @@ impl Describe for CatalogError {
             E::Reused(Reused(id)) => {
                 fault(Kind::Conflict, Reason::RequestIdReused).with("requestId", id)
             }
-            E::Fenced { epoch, seen } => fault(Kind::Precondition, Reason::SagaFenced)
+            E::Fenced(Fenced { epoch, seen }) => fault(Kind::Precondition, Reason::SagaFenced)
                 .with("epoch", epoch)
                 .with("seen", seen),
             E::Store(StoreError::Full { .. }) => fault(Kind::OverQuota, Reason::StoreFailed)

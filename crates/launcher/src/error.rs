@@ -5,7 +5,7 @@ use std::time::Duration;
 use vmint_api::launcher::v1::LauncherErrorReason as Reason;
 use vmint_ids::InstanceId;
 use vmint_rpc::{BadToken, Describe, Fault, Kind};
-use vmint_store::{Reused, StoreError};
+use vmint_store::{Fenced, Reused, StoreError};
 
 use crate::{State, filter::BadFilter};
 
@@ -42,8 +42,8 @@ pub enum LauncherError {
     BadFilter(#[from] BadFilter),
     #[error(transparent)]
     BadToken(#[from] BadToken),
-    #[error("an older gateway asks (epoch {given}, seen {seen}): a newer one has taken over")]
-    Fenced { given: u64, seen: u64 },
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
     #[error(transparent)]
     Reused(#[from] Reused),
     #[error("no key could be made")]
@@ -109,8 +109,8 @@ impl Describe for LauncherError {
                 .with("filter", &bad.name)
                 .field("filters", bad.to_string()),
             E::BadToken(_) => fault(Kind::BadRequest, Reason::PageTokenInvalid),
-            E::Fenced { given, seen } => {
-                fault(Kind::Conflict, Reason::SagaFenced).with("epoch", given).with("seen", seen)
+            E::Fenced(Fenced { epoch, seen }) => {
+                fault(Kind::Conflict, Reason::SagaFenced).with("epoch", epoch).with("seen", seen)
             }
             E::Reused(Reused(id)) => {
                 fault(Kind::Conflict, Reason::RequestIdReused).with("requestId", id)

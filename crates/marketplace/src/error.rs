@@ -2,7 +2,7 @@
 
 use vmint_api::marketplace::v1::MarketplaceErrorReason as Reason;
 use vmint_rpc::{BadToken, Describe, Fault, Kind};
-use vmint_store::{Reused, StoreError, TxError};
+use vmint_store::{Fenced, Reused, StoreError, TxError};
 
 /// What the marketplace's verbs return.
 pub type Result<T, E = MarketError> = std::result::Result<T, E>;
@@ -27,10 +27,8 @@ pub enum MarketError {
     PageToken(#[from] BadToken),
     #[error(transparent)]
     Reused(#[from] Reused),
-    #[error(
-        "the step is of epoch {epoch}, and epoch {seen} has been here: another gateway has taken over"
-    )]
-    Fenced { epoch: u64, seen: u64 },
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
     #[error("only the operator may {what}")]
     OperatorOnly { what: &'static str },
     #[error("the store failed")]
@@ -77,7 +75,7 @@ impl Describe for MarketError {
             E::Reused(Reused(id)) => {
                 fault(Kind::Conflict, Reason::RequestIdReused).with("request_id", id)
             }
-            E::Fenced { epoch, seen } => fault(Kind::Precondition, Reason::SagaFenced)
+            E::Fenced(Fenced { epoch, seen }) => fault(Kind::Precondition, Reason::SagaFenced)
                 .with("epoch", epoch)
                 .with("seen", seen),
             E::OperatorOnly { .. } => fault(Kind::Forbidden, Reason::OperatorOnly),

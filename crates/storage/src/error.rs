@@ -6,7 +6,7 @@ use vmint_disk::DiskError;
 use vmint_ids::{ImageId, LineageId, SnapshotId, VolumeId};
 use vmint_images::ImageError;
 use vmint_rpc::{BadToken, Describe, Fault, Kind};
-use vmint_store::{Reused, StoreError, TxError};
+use vmint_store::{Fenced, Reused, StoreError, TxError};
 
 use crate::volume::BadSize;
 
@@ -37,8 +37,8 @@ pub enum StorageError {
     PageToken(#[from] BadToken),
     #[error(transparent)]
     Reused(#[from] Reused),
-    #[error("this step comes from an older gateway (epoch {seen} is newer than {epoch})")]
-    Fenced { epoch: u64, seen: u64 },
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
     #[error("the host's disk is full: free some space and ask again")]
     DiskFull,
     #[error("stored data are damaged")]
@@ -132,7 +132,7 @@ impl Describe for StorageError {
             Self::PageToken(_) => fault(Kind::BadRequest, Reason::PageTokenInvalid),
             Self::Reused(_) => fault(Kind::Conflict, Reason::RequestIdReused)
                 .hint("draw a new request id for a new request"),
-            Self::Fenced { .. } => fault(Kind::Precondition, Reason::SagaFenced),
+            Self::Fenced(_) => fault(Kind::Precondition, Reason::SagaFenced),
             Self::DiskFull => fault(Kind::OverQuota, Reason::DiskFull)
                 .hint("df -h shows where the space went; nothing was lost"),
             Self::DataKeyGone { id } => {

@@ -35,6 +35,7 @@ mod checkpoint;
 mod digest;
 mod envelope;
 mod error;
+mod fence;
 mod journal;
 mod keeper;
 mod key;
@@ -53,6 +54,7 @@ mod view;
 mod writer;
 
 pub use error::{OrRefuse, StoreError, TxError};
+pub use fence::{Fence, Fenced};
 pub use key::{Key, Part, prefix};
 pub use layer::Read;
 pub use ledger::{Asked, Ledger, Reused};

@@ -7,12 +7,6 @@ use vmint_ids::AccountId;
 use super::images::Hint;
 use crate::{Architecture, BootMode, CatalogError, Disk, Image, Name, Result, State};
 
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct NumberRecord {
-    #[prost(uint64, tag = "1")]
-    pub(super) value: u64,
-}
-
 /// What an event says: an image that was touched.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct TouchedRecord {

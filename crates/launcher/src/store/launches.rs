@@ -146,7 +146,7 @@ impl Records {
 
     /// That the caller's epoch is not out of date.
     pub(crate) async fn pass_fence(&self, epoch: u64) -> Result<()> {
-        if FENCE.get(&self.store, &0)?.is_some_and(|f| f.epoch == epoch) {
+        if FENCE.seen(&self.store)? == epoch {
             return Ok(());
         }
         self.commit(move |tx| fence(tx, epoch)).await

@@ -7,12 +7,12 @@ mod record;
 
 use tokio::sync::watch;
 use vmint_ids::InstanceId;
-use vmint_store::{Asked, Ledger, Store, Table, Tx, TxError};
+use vmint_store::{Asked, Fence, Ledger, Store, Table, Tx, TxError};
 
 use crate::{Instance, LauncherError, Result, State, instance::Happening};
 use record::{
-    EventRecord, FenceRecord, InstanceRecord, KeyPairRecord, ReleasedRecord, SlotRecord,
-    UserDataRecord, state_number, state_of,
+    EventRecord, InstanceRecord, KeyPairRecord, ReleasedRecord, SlotRecord, UserDataRecord,
+    state_number, state_of,
 };
 
 pub(crate) use instances::MachineEvent;
@@ -44,7 +44,7 @@ static INSTANCES: Table<InstanceId, InstanceRecord> = Table::new("instances.v1")
 static USER_DATA: Table<InstanceId, UserDataRecord> = Table::new("user_data.v1");
 static SLOTS: Table<u32, SlotRecord> = Table::new("slots.v1");
 static RELEASED: Table<InstanceId, ReleasedRecord> = Table::new("released.v1");
-static FENCE: Table<u8, FenceRecord> = Table::new("fence.v1");
+static FENCE: Fence = Fence::new("fence.v1", &[0]);
 static KEY_PAIRS: Table<(String, String), KeyPairRecord> = Table::new("key_pairs.v1");
 static LEDGER: Ledger = Ledger::new("ledger.v1");
 
@@ -96,14 +96,7 @@ fn now(tx: &Tx<'_>) -> i64 {
 
 /// Refuses an epoch that is older than one seen before.
 fn fence(tx: &mut Tx<'_>, epoch: u64) -> Body<()> {
-    let seen = FENCE.get(tx, &0)?.map_or(0, |f| f.epoch);
-    if epoch < seen {
-        return Err(TxError::Refused(LauncherError::Fenced { given: epoch, seen }));
-    }
-    if epoch > seen {
-        FENCE.put(tx, &0, &FenceRecord { epoch })?;
-    }
-    Ok(())
+    FENCE.admit(tx, epoch)
 }
 
 /// Puts an instance and tells what happened to it, in one.

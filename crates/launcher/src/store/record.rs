@@ -137,13 +137,6 @@ pub(super) struct UserDataRecord {
     pub(super) bytes: Vec<u8>,
 }
 
-/// The highest epoch seen.
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(super) struct FenceRecord {
-    #[prost(uint64, tag = "1")]
-    pub(super) epoch: u64,
-}
-
 /// An id whose launch was undone before it had begun here.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(super) struct ReleasedRecord {

@@ -1,13 +1,10 @@
 //! Keeps out the steps of a gateway that another has taken over from.
 
-use vmint_store::{Table, Tx, TxError};
+use vmint_store::{Fence, Tx, TxError};
 
-use super::record::NumberRecord;
 use crate::PermissionsError;
 
-static NUMBERS: Table<String, NumberRecord> = Table::new("numbers.v1");
-
-const EPOCH: &str = "saga-epoch";
+static FENCE: Fence = Fence::new("numbers.v1", b"saga-epoch");
 
 /// The step of a saga that asks for a change.
 #[derive(Debug, Clone, Copy)]
@@ -19,14 +16,6 @@ pub struct Step {
 impl Step {
     /// Refuses the step if a later epoch has been here; else remembers its own.
     pub(crate) fn admit(self, tx: &mut Tx<'_>) -> Result<(), TxError<PermissionsError>> {
-        let key = EPOCH.to_owned();
-        let seen = NUMBERS.get(tx, &key)?.unwrap_or_default().value;
-        if self.epoch < seen {
-            return Err(TxError::refuse(PermissionsError::Fenced { epoch: self.epoch, seen }));
-        }
-        if self.epoch > seen {
-            NUMBERS.put(tx, &key, &NumberRecord { value: self.epoch })?;
-        }
-        Ok(())
+        FENCE.admit(tx, self.epoch)
     }
 }

@@ -5,10 +5,10 @@ pub(crate) mod snapshots;
 pub(crate) mod volumes;
 
 use vmint_ids::{SnapshotId, VolumeId};
-use vmint_store::{Ledger, Read, Store, Table, Tx, TxError};
+use vmint_store::{Fence, Ledger, Read, Store, Table, Tx, TxError};
 
 use crate::{Result, StorageError};
-use record::{EpochRecord, SnapshotRecord, VolumeRecord};
+use record::{SnapshotRecord, VolumeRecord};
 
 pub(crate) static SNAPSHOTS: Table<SnapshotId, SnapshotRecord> = Table::new("snapshots.v1")
     .with_index("account", |_, record: &SnapshotRecord| vec![record.account.clone().into_bytes()])
@@ -22,7 +22,7 @@ pub(crate) static VOLUMES: Table<VolumeId, VolumeRecord> = Table::new("volumes.v
         record.attachment.iter().map(|at| at.instance.clone().into_bytes()).collect()
     });
 
-static EPOCHS: Table<u64, EpochRecord> = Table::new("epochs.v1");
+static FENCE: Fence = Fence::new("epochs.v1", &[0; 8]);
 
 pub(crate) static LEDGER: Ledger = Ledger::new("requests.v1");
 
@@ -53,14 +53,7 @@ impl Records {
 
 /// Refuses steps of a gateway that another has taken over from.
 pub(crate) fn fence(tx: &mut Tx<'_>, epoch: u64) -> Result<(), TxError<StorageError>> {
-    let seen = EPOCHS.get(tx, &0)?.unwrap_or_default().epoch;
-    if epoch < seen {
-        return Err(TxError::Refused(StorageError::Fenced { epoch, seen }));
-    }
-    if epoch > seen {
-        EPOCHS.put(tx, &0, &EpochRecord { epoch })?;
-    }
-    Ok(())
+    FENCE.admit(tx, epoch)
 }
 
 /// A page of the records that have `value` in `index`, after the key `after`.

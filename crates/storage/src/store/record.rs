@@ -101,13 +101,6 @@ pub(crate) struct AttachmentRecord {
     capability: String,
 }
 
-/// The highest epoch a saga step came with.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct EpochRecord {
-    #[prost(uint64, tag = "1")]
-    pub(crate) epoch: u64,
-}
-
 fn texts<T: ToString>(values: impl IntoIterator<Item = T>) -> Vec<String> {
     values.into_iter().map(|value| value.to_string()).collect()
 }
