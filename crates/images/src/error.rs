@@ -1,6 +1,7 @@
 //! Why an image is refused.
 
 use std::io;
+use std::time::Duration;
 
 use crate::Format;
 
@@ -23,6 +24,10 @@ pub enum ImageError {
     TooLarge { size: u64, limit: u64 },
     #[error("the disk unfolds to more than the {limit} bytes of data allowed")]
     TooMuchData { limit: u64 },
+    #[error("opening this image took more than the {} s of processor time allowed", .limit.as_secs())]
+    TooSlow { limit: Duration },
+    #[error("the import was cancelled")]
+    Cancelled,
     #[error("reading this image needs more than {limit} bytes of memory: {hint}")]
     TooComplex { limit: u64, hint: &'static str },
     #[error("the {format} image is damaged or hostile: {what} (at byte {at})")]
@@ -44,6 +49,8 @@ impl ImageError {
             Self::Feature { feature, .. } => feature.reason(),
             Self::TooLarge { .. } => "too-large",
             Self::TooMuchData { .. } => "too-much-data",
+            Self::TooSlow { .. } => "too-slow",
+            Self::Cancelled => "cancelled",
             Self::TooComplex { .. } => "too-complex",
             Self::Malformed { .. } => "malformed",
             Self::OutOfRange { .. } => "out-of-range",
@@ -53,7 +60,7 @@ impl ImageError {
     /// Whether the file's sender, not this machine, has to change something.
     #[must_use]
     pub fn is_senders_fault(&self) -> bool {
-        !matches!(self, Self::Io(_) | Self::OutOfRange { .. })
+        !matches!(self, Self::Io(_) | Self::OutOfRange { .. } | Self::Cancelled)
     }
 }
 
@@ -64,6 +71,20 @@ pub enum Feature {
     BackingFile,
     #[error("keeps its data in an external file: convert it to a plain image first")]
     DataFile,
+    #[error("is the difference to a parent: merge the two and send the result")]
+    Differencing,
+    #[error(
+        "is not whole in itself: convert it (`qemu-img convert -O vmdk -o subformat=streamOptimized in out`)"
+    )]
+    ExternalExtents,
+    #[error(
+        "has writes in its log that are not in place yet: mount it once where it was made, or convert it (`qemu-img check -r all`, then `qemu-img convert`)"
+    )]
+    DirtyLog,
+    #[error("holds a suspended machine's state: shut the machine down and send the disk again")]
+    SavedState,
+    #[error("has sectors of {0} bytes: convert it to a disk with sectors of 512")]
+    SectorSize(u32),
     #[error("is encrypted: decrypt it before the import")]
     Encrypted,
     #[error("holds internal snapshots: delete them (`qemu-img snapshot -d`) or convert it")]
@@ -72,9 +93,11 @@ pub enum Feature {
     ExtendedL2,
     #[error("is marked corrupt: repair it (`qemu-img check -r all`)")]
     Corrupt,
-    #[error("has version {0}, which is not supported: versions 2 and 3 are")]
+    #[error("has version {0}, which is not supported: convert it with a current tool")]
     Version(u32),
-    #[error("uses unknown incompatible features ({0:#x}): convert it to a plain qcow2 or raw")]
+    #[error(
+        "uses unknown incompatible features ({0:#x}): convert it to a plain qcow2 or raw image"
+    )]
     Unknown(u64),
     #[error("compresses with method {0}, which is not supported: zlib and zstd are")]
     Compression(u8),
@@ -85,6 +108,11 @@ impl Feature {
         match self {
             Self::BackingFile => "backing-file",
             Self::DataFile => "data-file",
+            Self::Differencing => "differencing",
+            Self::ExternalExtents => "external-extents",
+            Self::DirtyLog => "dirty-log",
+            Self::SavedState => "saved-state",
+            Self::SectorSize(_) => "sector-size",
             Self::Encrypted => "encrypted",
             Self::Snapshots => "internal-snapshots",
             Self::ExtendedL2 => "extended-l2",

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A file format. Only [`Format::Raw`] and [`Format::Qcow2`] can be opened as a disk; the others
-/// are recognised so that nobody boots a container's bytes as if they were a disk.
+/// A file format. Those of [`Format::READABLE`] can be opened as a disk; the others are
+/// recognised so that nobody boots a container's bytes as if they were a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)] // the names are the formats' own
 pub enum Format {
@@ -15,6 +15,7 @@ pub enum Format {
     Vhd,
     Vhdx,
     Vdi,
+    Ova,
     Parallels,
     Dmg,
     Luks,
@@ -30,7 +31,7 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order it is declared.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Raw,
         Self::Qcow2,
         Self::Qed,
@@ -38,6 +39,7 @@ impl Format {
         Self::Vhd,
         Self::Vhdx,
         Self::Vdi,
+        Self::Ova,
         Self::Parallels,
         Self::Dmg,
         Self::Luks,
@@ -62,6 +64,7 @@ impl Format {
             Self::Vhd => "vhd",
             Self::Vhdx => "vhdx",
             Self::Vdi => "vdi",
+            Self::Ova => "ova",
             Self::Parallels => "parallels",
             Self::Dmg => "dmg",
             Self::Luks => "luks",
@@ -76,28 +79,33 @@ impl Format {
         }
     }
 
+    /// Those that can be opened; each may also be compressed once.
+    pub const READABLE: [Self; 7] =
+        [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhd, Self::Vhdx, Self::Vdi, Self::Ova];
+
     /// Whether [`crate::open`] can read it.
     #[must_use]
     pub fn is_readable(self) -> bool {
-        matches!(self, Self::Raw | Self::Qcow2)
+        Self::READABLE.contains(&self)
     }
 
     /// What the owner of such a file can do to get it in.
     #[must_use]
     pub fn advice(self) -> &'static str {
         match self {
-            Self::Raw | Self::Qcow2 => "import it as it is",
-            Self::Qed
+            Self::Raw
+            | Self::Qcow2
             | Self::Vmdk
             | Self::Vhd
             | Self::Vhdx
             | Self::Vdi
-            | Self::Parallels
-            | Self::Dmg => "convert it to qcow2 or raw on your machine and import the result",
+            | Self::Ova => "import it as it is",
+            Self::Qed | Self::Parallels | Self::Dmg => {
+                "convert it to qcow2 or raw on your machine and import the result"
+            }
             Self::Luks => "decrypt the disk and import the plain raw image",
             Self::Iso => "install from it onto a disk and import that disk",
-            Self::Tar => "unpack it and import the disk inside (an OVA is a tar of a vmdk)",
-            Self::Zip => "unpack it and import the disk inside",
+            Self::Tar | Self::Zip => "unpack it and import the disk inside",
             Self::Gzip | Self::Xz | Self::Zstd | Self::Bzip2 | Self::Lz4 => {
                 "decompress it and import the disk inside"
             }
@@ -124,5 +132,5 @@ impl FromStr for Format {
 
 /// The text names no format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is not a disk format: use `raw` or `qcow2`")]
+#[error("this is not a disk format: use raw, qcow2, vmdk, vhd, vhdx, vdi or ova")]
 pub struct UnknownFormat;

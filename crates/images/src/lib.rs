@@ -3,23 +3,34 @@
 //! [`open`] takes a file that is already staged locally, finds out what it is, walks its whole
 //! structure and only then hands out a [`Disk`]. Nothing in the file can make this crate open
 //! another file, allocate more than [`Limits::max_memory`] or write outside a caller's buffer.
-//! Raw and qcow2 (versions 2 and 3, zlib and zstd) are read; other formats are recognised and
-//! refused by name.
+//! Raw, qcow2 (versions 2 and 3, zlib and zstd), VMDK (monolithicSparse and streamOptimized), VHD
+//! (fixed and dynamic), VHDX and VDI are read; other formats are recognised and refused by name.
 
+mod blocks;
 mod detect;
 mod disk;
 mod error;
+mod field;
 mod format;
+mod inflate;
 mod limits;
+mod map;
 mod qcow2;
 mod raw;
 mod source;
+mod vdi;
+mod vhd;
+mod vhdx;
+mod vmdk;
+mod work;
 
 pub use disk::{Disk, Extents};
 pub use error::{Feature, ImageError};
 pub use format::Format;
 pub use limits::Limits;
 pub use source::Source;
+
+use work::Work;
 
 /// The kind of file this is, judged by its bytes alone; reads at most 34 KiB.
 ///
@@ -44,9 +55,14 @@ pub fn open<S: Source + 'static>(
     {
         return Err(ImageError::Mismatch { declared, detected });
     }
-    match detected {
-        Format::Raw => Ok(Disk::raw(raw::Raw::open(Box::new(source), limits)?)),
-        Format::Qcow2 => Ok(Disk::qcow2(qcow2::Qcow2::open(Box::new(source), limits)?)),
-        format => Err(ImageError::Unsupported { format }),
-    }
+    let (source, work) = (Box::new(source), Work::new(limits, None));
+    Ok(Disk::new(match detected {
+        Format::Raw => Box::new(raw::Raw::open(source, limits)?),
+        Format::Qcow2 => Box::new(qcow2::Qcow2::open(source, &work)?),
+        Format::Vmdk => vmdk::open(source, &work)?,
+        Format::Vhd => vhd::open(source, &work)?,
+        Format::Vhdx => Box::new(vhdx::open(source, &work)?),
+        Format::Vdi => Box::new(vdi::open(source, &work)?),
+        format => return Err(ImageError::Unsupported { format }),
+    }))
 }

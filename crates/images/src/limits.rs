@@ -1,8 +1,10 @@
 //! What one image may cost.
 
+use std::time::Duration;
+
 const TIB: u64 = 1 << 40;
 
-/// Bounds for one image; every field is in bytes.
+/// Bounds for one image; sizes are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The largest disk an image may describe. At most [`Limits::MAX_VIRTUAL`].
@@ -11,6 +13,8 @@ pub struct Limits {
     pub max_data: u64,
     /// The most memory the structural walk may hold.
     pub max_memory: u64,
+    /// The most processor time that opening it may take, decompression included.
+    pub max_cpu: Duration,
 }
 
 impl Limits {
@@ -31,8 +35,13 @@ impl Limits {
 }
 
 impl Default for Limits {
-    /// 1 TiB of disk, all of which may be data, and 128 MiB of memory.
+    /// 1 TiB of disk, all of which may be data, 160 MiB of memory and ten minutes.
     fn default() -> Self {
-        Self { max_virtual: TIB, max_data: TIB, max_memory: 128 << 20 }
+        Self {
+            max_virtual: TIB,
+            max_data: TIB,
+            max_memory: 160 << 20,
+            max_cpu: Duration::from_mins(10),
+        }
     }
 }

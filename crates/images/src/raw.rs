@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::{ImageError, Limits, Source};
+use crate::disk::Reader;
+use crate::{Format, ImageError, Limits, Source};
 
 const SECTOR: u64 = 512;
 
@@ -23,13 +24,19 @@ impl Raw {
         let size = size.ok_or(ImageError::TooLarge { size: len, limit })?;
         Ok(Self { source, len, size })
     }
+}
 
-    pub(crate) fn size(&self) -> u64 {
+impl Reader for Raw {
+    fn format(&self) -> Format {
+        Format::Raw
+    }
+
+    fn size(&self) -> u64 {
         self.size
     }
 
-    /// `buf` lies inside the disk; what the rounding added reads zero.
-    pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ImageError> {
+    /// What the rounding added reads zero.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), ImageError> {
         let there = self.len.saturating_sub(offset).min(buf.len() as u64);
         let (bytes, rest) = buf.split_at_mut(usize::try_from(there).unwrap_or(0));
         self.source.read_at(offset, bytes)?;
@@ -37,7 +44,7 @@ impl Raw {
         Ok(())
     }
 
-    pub(crate) fn next_data(&self, from: u64) -> Result<Option<Range<u64>>, ImageError> {
+    fn next_data(&self, from: u64) -> Result<Option<Range<u64>>, ImageError> {
         Ok(self.source.next_data(from)?)
     }
 }

@@ -149,13 +149,14 @@ impl Describe for StorageError {
 /// What is wrong with somebody's disk file.
 fn image_fault(error: &ImageError) -> Fault {
     let reason = match error {
-        ImageError::Io(_) | ImageError::OutOfRange { .. } => {
+        ImageError::Io(_) | ImageError::OutOfRange { .. } | ImageError::Cancelled => {
             return Fault::new(Kind::Internal, name(Reason::StoreFailed));
         }
         ImageError::TooLarge { .. } | ImageError::TooMuchData { .. } => Reason::ImageTooLarge,
-        ImageError::Feature { .. } | ImageError::Ambiguous(_) | ImageError::TooComplex { .. } => {
-            Reason::ImageUnsafe
-        }
+        ImageError::Feature { .. }
+        | ImageError::Ambiguous(_)
+        | ImageError::TooSlow { .. }
+        | ImageError::TooComplex { .. } => Reason::ImageUnsafe,
         ImageError::Malformed { .. } => Reason::ImageDamaged,
         ImageError::Empty | ImageError::Mismatch { .. } | ImageError::Unsupported { .. } => {
             Reason::ImageFormatInvalid

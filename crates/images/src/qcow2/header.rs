@@ -1,5 +1,6 @@
 //! The first cluster of a qcow2 file.
 
+use crate::field::Be;
 use crate::{Feature, Format, ImageError, Limits, Source};
 
 /// The largest L1 table, as QEMU bounds it too.
@@ -69,7 +70,7 @@ impl Header {
             return Err(bad("the file ends inside its header", len));
         }
         source.read_at(0, &mut fixed[..there])?;
-        let fields = Fields(&fixed);
+        let fields = Be(&fixed);
         let version = fields.u32(4);
         let header_length = match version {
             2 => V2_LENGTH,
@@ -153,7 +154,7 @@ impl Header {
         while let Some(body) = at.checked_add(8).filter(|body| *body <= end) {
             let mut head = [0; 8];
             source.read_at(at, &mut head)?;
-            let head = Fields(&head);
+            let head = Be(&head);
             match head.u32(0) {
                 extension::END => return Ok(()),
                 extension::DATA_FILE => return refuse(Feature::DataFile),
@@ -171,7 +172,7 @@ impl Header {
 }
 
 fn check_features(
-    fields: &Fields<'_>,
+    fields: &Be<'_>,
     version: u32,
     header_length: u32,
 ) -> Result<Compression, ImageError> {
@@ -205,19 +206,6 @@ fn check_features(
         (1, true) => Ok(Compression::Zstd),
         (0 | 1, _) => Err(bad("the compression method and its feature bit disagree", 104)),
         (other, _) => refuse(Feature::Compression(other)),
-    }
-}
-
-/// Big-endian numbers at fixed places of a buffer known to be long enough.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn u32(&self, at: usize) -> u32 {
-        self.0[at..at + 4].iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
-    }
-
-    fn u64(&self, at: usize) -> u64 {
-        u64::from(self.u32(at)) << 32 | u64::from(self.u32(at + 4))
     }
 }
 

@@ -11,7 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use entry::Place;
 use header::Header;
 
-use crate::{Format, ImageError, Limits, Source};
+use crate::disk::Reader;
+use crate::work::Work;
+use crate::{Format, ImageError, Source};
 
 /// L2 tables kept between reads; each is one cluster.
 const CACHED_TABLES: usize = 4;
@@ -33,18 +35,23 @@ struct Cache {
 }
 
 impl Qcow2 {
-    pub(crate) fn open(source: Box<dyn Source>, limits: &Limits) -> Result<Self, ImageError> {
-        let header = Header::read(&*source, limits)?;
-        let l1 = walk::check(&*source, &header, limits)?;
+    pub(crate) fn open(source: Box<dyn Source>, work: &Work<'_>) -> Result<Self, ImageError> {
+        let header = Header::read(&*source, work.limits)?;
+        let l1 = walk::check(&*source, &header, work)?;
         Ok(Self { source, header, l1, cache: Mutex::default() })
     }
+}
 
-    pub(crate) fn size(&self) -> u64 {
+impl Reader for Qcow2 {
+    fn format(&self) -> Format {
+        Format::Qcow2
+    }
+
+    fn size(&self) -> u64 {
         self.header.size
     }
 
-    /// `buf` lies inside the disk.
-    pub(crate) fn read_at(&self, mut offset: u64, mut buf: &mut [u8]) -> Result<(), ImageError> {
+    fn read_at(&self, mut offset: u64, mut buf: &mut [u8]) -> Result<(), ImageError> {
         let cluster_size = self.header.cluster_size();
         while !buf.is_empty() {
             let within = offset % cluster_size;
@@ -57,8 +64,7 @@ impl Qcow2 {
         Ok(())
     }
 
-    /// The first run of stored clusters at or after `from`.
-    pub(crate) fn next_data(&self, from: u64) -> Result<Option<Range<u64>>, ImageError> {
+    fn next_data(&self, from: u64) -> Result<Option<Range<u64>>, ImageError> {
         let cluster_size = self.header.cluster_size();
         let mut start = None;
         let mut at = from - from % cluster_size;
@@ -81,7 +87,9 @@ impl Qcow2 {
         }
         Ok(start.map(|start| start..self.header.size))
     }
+}
 
+impl Qcow2 {
     fn read_cluster(&self, guest: u64, within: u64, buf: &mut [u8]) -> Result<(), ImageError> {
         let mut cache = self.cache();
         match self.place(&mut cache, guest)? {

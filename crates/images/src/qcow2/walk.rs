@@ -6,6 +6,7 @@
 
 use super::entry::{self, Place};
 use super::header::Header;
+use crate::work::Work;
 use crate::{Format, ImageError, Limits, Source};
 
 /// What a cluster of the file is used for.
@@ -77,11 +78,12 @@ struct Walk<'a> {
 pub(super) fn check(
     source: &dyn Source,
     header: &Header,
-    limits: &Limits,
+    work: &Work<'_>,
 ) -> Result<Vec<u64>, ImageError> {
     let file_len = source.len();
     let cells = file_len.div_ceil(header.cluster_size()).div_ceil(4);
     let l1_bytes = header.l1_needed() * 8;
+    let limits = work.limits;
     let limit = limits.max_memory;
     let Some(spare) = limit.checked_sub(cells + l1_bytes) else {
         let hint = "convert it to raw, or to qcow2 with 64 KiB clusters";
@@ -105,6 +107,7 @@ pub(super) fn check(
     let mut table = vec![0; usize::try_from(header.cluster_size()).map_err(too_big)?];
     for (index, entry) in l1.iter().enumerate() {
         if let Some(offset) = walk.table_of(*entry, index as u64)? {
+            work.tick(walk.data)?;
             source.read_at(offset, &mut table)?;
             walk.l2(&table, offset, index as u64 * header.l2_span())?;
         }
