@@ -1,5 +1,7 @@
 //! How the service is told where to keep its data and where to listen.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 use vmint_daemon::{DaemonError, ServiceConfig};
 use vmint_store::StoreError;
@@ -8,12 +10,19 @@ use vmint_store::StoreError;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     pub service: ServiceConfig,
+    /// How many access keys one principal may have.
+    #[serde(default = "two")]
+    pub access_keys_per_principal: usize,
+}
+
+fn two() -> usize {
+    2
 }
 
 impl Default for Config {
     /// Those of a system-wide installation.
     fn default() -> Self {
-        Self { service: ServiceConfig::of("permissions") }
+        Self { service: ServiceConfig::of("permissions"), access_keys_per_principal: two() }
     }
 }
 
@@ -22,6 +31,8 @@ impl Default for Config {
 pub enum RunError {
     #[error("the data directory does not serve")]
     Store(#[from] StoreError),
+    #[error("the key in `wrapping.key` of the data directory does not serve")]
+    WrappingKey(#[source] io::Error),
     #[error(transparent)]
     Daemon(#[from] DaemonError),
     #[error("opening the store was interrupted")]

@@ -40,6 +40,15 @@ pub enum PermissionsError {
     Fenced(#[from] Fenced),
     #[error("only the operator may {what}")]
     OperatorOnly { what: &'static str },
+    /// Also what someone gets whose key it is not.
+    #[error("access key {id} does not exist")]
+    AccessKeyNotFound { id: String },
+    #[error("access key {id} is or was there before: choose another, or leave it to be drawn")]
+    AccessKeyTaken { id: String },
+    #[error(
+        "`{principal}` has {at_most} access keys, as many as it may have: delete one, or make the key for another principal"
+    )]
+    TooManyAccessKeys { principal: String, at_most: usize },
     #[error("the store failed")]
     Store(#[from] StoreError),
     #[error("a stored {what} cannot be read")]
@@ -92,6 +101,17 @@ impl Describe for PermissionsError {
                 .with("epoch", epoch)
                 .with("seen", seen),
             E::OperatorOnly { .. } => fault(Kind::Forbidden, Reason::OperatorOnly),
+            E::AccessKeyNotFound { id } => {
+                fault(Kind::NotFound, Reason::AccessKeyNotFound).with("accessKeyId", id)
+            }
+            E::AccessKeyTaken { id } => {
+                fault(Kind::AlreadyExists, Reason::AccessKeyTaken).with("accessKeyId", id)
+            }
+            E::TooManyAccessKeys { principal, at_most } => {
+                fault(Kind::OverQuota, Reason::TooManyAccessKeys)
+                    .with("principal", principal)
+                    .with("limit", at_most)
+            }
             E::Store(StoreError::Full { .. }) => fault(Kind::OverQuota, Reason::StoreFailed)
                 .hint("free some space on the disk of the permissions service"),
             E::Store(_) | E::Damaged { .. } => fault(Kind::Internal, Reason::StoreFailed),

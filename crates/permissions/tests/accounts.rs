@@ -17,6 +17,7 @@ fn first() -> pb::BootstrapRequest {
         account_id: id.into(),
         operator,
         token: String::new(),
+        access_keys: vec![],
     };
     pb::BootstrapRequest {
         organization_name: "Example".into(),

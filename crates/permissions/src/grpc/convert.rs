@@ -9,6 +9,7 @@ use vmint_ids::{AccountId, ImageId, SessionId};
 use vmint_rpc::{Caller, PageToken};
 use vmint_store::Asked;
 
+use super::keys;
 use crate::{
     Account, Action, Answer, Change, First, FirstAccount, Made, Name, NewAccount, NewSession,
     Organization, PermissionsError as E, Result, Session, Step, Token,
@@ -73,7 +74,8 @@ pub(super) fn new_session(
     let principal =
         if request.principal.is_empty() { caller.principal.clone() } else { request.principal };
     let read_only = request.read_only;
-    Ok(NewSession { account: wanted, principal, read_only, life: life.transpose()?, asked })
+    let (life, made_by) = (life.transpose()?, caller.session.clone());
+    Ok(NewSession { account: wanted, principal, read_only, life, made_by, asked })
 }
 
 /// Which session to end, and whose it must be.
@@ -93,6 +95,7 @@ pub(super) fn first(request: pb::BootstrapRequest) -> Result<First> {
             name: Name::parse(&wanted.name)?,
             id: optional("accounts.account_id", &wanted.account_id)?,
             operator: wanted.operator,
+            access_keys: keys::first(&wanted.access_keys)?,
             token: (!wanted.token.is_empty()).then(|| Token::chosen(&wanted.token)).transpose()?,
         })
     });
@@ -163,8 +166,12 @@ impl Listing {
         Self::read("sessions", request.page_size, &request.page_token, account)
     }
 
+    pub(super) fn access_keys(request: &pb::ListAccessKeysRequest, account: &str) -> Result<Self> {
+        Self::read("access keys", request.page_size, &request.page_token, account)
+    }
+
     fn read(what: &str, size: i32, token: &str, account: &str) -> Result<Self> {
-        // Neither request has anything but its paging; any message that names
+        // None of the requests has anything but its paging; any message that names
         // the listing keeps their tokens apart.
         let kind = pb::GetLaunchPermissionRequest { image_id: what.to_owned() };
         let size = match usize::try_from(size) {
@@ -190,7 +197,12 @@ impl Listing {
 }
 
 /// Under what id a mutation was asked; may be empty.
-fn asked(caller: &Caller, method: &str, request: &impl Message, request_id: &str) -> Result<Asked> {
+pub(super) fn asked(
+    caller: &Caller,
+    method: &str,
+    request: &impl Message,
+    request_id: &str,
+) -> Result<Asked> {
     if request_id.len() > 64 || !request_id.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(E::field("request_id", "must be at most 64 visible ASCII characters"));
     }
@@ -202,7 +214,7 @@ fn asked(caller: &Caller, method: &str, request: &impl Message, request_id: &str
     })
 }
 
-fn optional(field: &'static str, text: &str) -> Result<Option<AccountId>> {
+pub(super) fn optional(field: &'static str, text: &str) -> Result<Option<AccountId>> {
     (!text.is_empty()).then(|| account_id(field, text)).transpose()
 }
 
@@ -210,7 +222,7 @@ fn invalid(error: &dyn std::error::Error) -> String {
     format!("cannot be used: {error}")
 }
 
-fn timestamp(ms: u64) -> prost_types::Timestamp {
+pub(super) fn timestamp(ms: u64) -> prost_types::Timestamp {
     let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
     let nanos = i32::try_from(ms % 1000).unwrap_or(0) * 1_000_000;
     prost_types::Timestamp { seconds, nanos }

@@ -5,8 +5,8 @@ use vmint_api::permissions::v1 as pb;
 use vmint_api::permissions::v1::permissions_internal_service_server::PermissionsInternalService;
 use vmint_rpc::to_status;
 
-use super::{Answer, convert};
-use crate::{Permissions, PermissionsError, Result};
+use super::{Answer, convert, keys};
+use crate::{AccessKeyId, Permissions, PermissionsError, Result};
 
 /// Serves a [`Permissions`] to the gateway.
 #[derive(Debug, Clone)]
@@ -47,6 +47,34 @@ impl PermissionsInternalService for Internal {
             session: Some(session.into()),
             account: Some(account.into()),
         }))
+    }
+
+    async fn get_signing_key(
+        &self,
+        request: Request<pb::GetSigningKeyRequest>,
+    ) -> Answer<pb::GetSigningKeyResponse> {
+        let work = || {
+            let (id, scope) = keys::scope(request.get_ref())?;
+            let (signing_key, key, account) = self.permissions.signing_key(&id, &scope)?;
+            Ok(pb::GetSigningKeyResponse {
+                signing_key: signing_key.as_bytes().to_vec().into(),
+                access_key: Some(key.into()),
+                account: Some(account.into()),
+            })
+        };
+        answer(work())
+    }
+
+    async fn record_access_key_use(
+        &self,
+        request: Request<pb::RecordAccessKeyUseRequest>,
+    ) -> Answer<pb::RecordAccessKeyUseResponse> {
+        let request = request.into_inner();
+        let work = async {
+            let id = AccessKeyId::parse(&request.access_key_id)?;
+            self.permissions.record_access_key_use(id, &request.service).await
+        };
+        answer(work.await.map(|()| pb::RecordAccessKeyUseResponse {}))
     }
 
     async fn ensure_image_owner(

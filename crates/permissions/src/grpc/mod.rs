@@ -2,6 +2,7 @@
 
 mod convert;
 mod internal;
+mod keys;
 
 use tonic::{Request, Response, Status};
 use vmint_api::permissions::v1 as pb;
@@ -135,6 +136,58 @@ impl PermissionsService for Grpc {
         let (id, of) = convert::revocation(caller, request.get_ref()).map_err(|e| to_status(&e))?;
         self.permissions.revoke_session(id, of).await.map_err(|e| to_status(&e))?;
         Ok(Response::new(pb::RevokeSessionResponse {}))
+    }
+
+    async fn create_access_key(
+        &self,
+        request: Request<pb::CreateAccessKeyRequest>,
+    ) -> Answer<pb::CreateAccessKeyResponse> {
+        let caller = Caller::of_account(&request)?.clone();
+        let new = keys::new(&caller, request.into_inner()).map_err(|e| to_status(&e))?;
+        let (key, secret) =
+            self.permissions.create_access_key(new).await.map_err(|e| to_status(&e))?;
+        let secret_access_key = secret.map(|s| s.reveal().to_owned()).unwrap_or_default();
+        let access_key = Some(key.into());
+        Ok(Response::new(pb::CreateAccessKeyResponse { access_key, secret_access_key }))
+    }
+
+    async fn list_access_keys(
+        &self,
+        request: Request<pb::ListAccessKeysRequest>,
+    ) -> Answer<pb::ListAccessKeysResponse> {
+        let caller = Caller::of_account(&request)?;
+        let answer = || {
+            let listing = Listing::access_keys(request.get_ref(), &caller.account)?;
+            let (account, size) = (convert::account(caller)?, listing.size());
+            let page = self.permissions.list_access_keys(account, listing.after(), size)?;
+            let next_page_token = listing.token(page.next.as_deref());
+            let access_keys = page.items.into_iter().map(Into::into).collect();
+            Ok(pb::ListAccessKeysResponse { access_keys, next_page_token })
+        };
+        answer().map(Response::new).map_err(|e: E| to_status(&e))
+    }
+
+    async fn update_access_key(
+        &self,
+        request: Request<pb::UpdateAccessKeyRequest>,
+    ) -> Answer<pb::UpdateAccessKeyResponse> {
+        let caller = Caller::of_account(&request)?;
+        // As often as it is asked, it ends where it should.
+        let (id, of, active) =
+            keys::change(caller, request.get_ref()).map_err(|e| to_status(&e))?;
+        let key = self.permissions.update_access_key(id, of, active).await;
+        let access_key = Some(key.map_err(|e| to_status(&e))?.into());
+        Ok(Response::new(pb::UpdateAccessKeyResponse { access_key }))
+    }
+
+    async fn delete_access_key(
+        &self,
+        request: Request<pb::DeleteAccessKeyRequest>,
+    ) -> Answer<pb::DeleteAccessKeyResponse> {
+        let caller = Caller::of_account(&request)?;
+        let (id, of) = keys::deletion(caller, request.get_ref()).map_err(|e| to_status(&e))?;
+        self.permissions.delete_access_key(id, of).await.map_err(|e| to_status(&e))?;
+        Ok(Response::new(pb::DeleteAccessKeyResponse {}))
     }
 
     async fn get_launch_permission(

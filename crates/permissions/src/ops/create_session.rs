@@ -18,6 +18,8 @@ pub struct NewSession {
     pub read_only: bool,
     /// None: 12 hours. At most 90 days.
     pub life: Option<Duration>,
+    /// The session or access key that makes it; the session may do no more.
+    pub made_by: String,
     pub asked: Asked,
 }
 
@@ -39,7 +41,7 @@ impl Permissions {
             id: SessionId::random(),
             account: new.account,
             principal: new.principal,
-            read_only: new.read_only,
+            read_only: new.read_only || self.is_read_only(&new.made_by)?,
             created_ms: now,
             expires_ms: now + u64::try_from(life.as_millis()).unwrap_or(u64::MAX / 2),
             revoked_ms: None,

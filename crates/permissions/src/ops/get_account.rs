@@ -1,6 +1,6 @@
 use vmint_ids::AccountId;
 
-use crate::{Account, Permissions, PermissionsError, Result};
+use crate::{AccessKeyId, Account, Permissions, PermissionsError, Result};
 
 impl Permissions {
     /// Looks up one account.
@@ -9,10 +9,13 @@ impl Permissions {
         self.accounts.get(id)?.ok_or_else(missing)
     }
 
-    /// Whether the session named by `text` may only read; what is no session
-    /// says nothing of that.
+    /// Whether the session or access key named by `text` may only read; what
+    /// is neither says nothing of that.
     pub fn is_read_only(&self, text: &str) -> Result<bool> {
-        let Ok(id) = text.parse() else { return Ok(false) };
-        Ok(self.sessions.get(id)?.is_some_and(|session| session.read_only))
+        if let Ok(id) = text.parse() {
+            return Ok(self.sessions.get(id)?.is_some_and(|session| session.read_only));
+        }
+        let Ok(id) = AccessKeyId::parse(text) else { return Ok(false) };
+        Ok(self.access_keys.get(&id)?.is_some_and(|key| key.read_only))
     }
 }

@@ -3,24 +3,34 @@
 mod authenticate;
 mod bootstrap;
 mod check;
+mod create_access_key;
 mod create_account;
 mod create_organization;
 mod create_session;
+mod delete_access_key;
 mod get_account;
+mod list_access_keys;
 mod list_accounts;
 mod list_sessions;
 mod own_image;
+mod record_key_use;
 mod revoke_session;
 mod share_image;
+mod signing_key;
+mod update_access_key;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use vmint_store::Store;
 
-use crate::store::{Accounts, Sessions, Shares};
+use crate::{
+    WrappingKey,
+    store::{AccessKeys, Accounts, Sessions, Shares},
+};
 
 pub use bootstrap::{First, FirstAccount, Made};
 pub use check::Answer;
+pub use create_access_key::NewAccessKey;
 pub use create_account::NewAccount;
 pub use create_session::NewSession;
 pub use share_image::Shared;
@@ -30,15 +40,19 @@ pub(crate) use share_image::may_manage;
 #[derive(Debug, Clone)]
 pub struct Permissions {
     accounts: Accounts,
+    access_keys: AccessKeys,
     sessions: Sessions,
     shares: Shares,
 }
 
 impl Permissions {
+    /// Over `store`, whose access keys' secrets are wrapped with `wrapping`; a
+    /// principal may have `access_keys` of them.
     #[must_use]
-    pub fn open(store: Store) -> Self {
+    pub fn open(store: Store, wrapping: WrappingKey, access_keys: usize) -> Self {
         Self {
             accounts: Accounts::new(store.clone()),
+            access_keys: AccessKeys::new(store.clone(), wrapping, access_keys.max(1)),
             sessions: Sessions::new(store.clone()),
             shares: Shares::new(store),
         }

@@ -4,7 +4,8 @@ use vmint_ids::AccountId;
 use vmint_store::{Asked, Ledger, OrRefuse as _, Store, Table, Tx, TxError};
 
 use super::{
-    record::{AccountRecord, FirstRecord, OrganizationRecord},
+    access_keys,
+    record::{AccessKeyRecord, AccountRecord, FirstRecord, OrganizationRecord},
     sessions,
 };
 use crate::{
@@ -23,9 +24,19 @@ pub(crate) struct Accounts {
     store: Store,
 }
 
-/// An account that must be there: as it would be made, whether its id was
-/// chosen, the token chosen for it, the session it would get.
-pub(crate) type Wanted = (Account, bool, Option<Token>, Session);
+/// An account that must be there.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// As it would be made.
+    pub(crate) account: Account,
+    /// Whether its id was chosen.
+    pub(crate) chosen: bool,
+    /// Chosen for it.
+    pub(crate) token: Option<Token>,
+    /// That it would get.
+    pub(crate) session: Session,
+    pub(crate) access_keys: Vec<AccessKeyRecord>,
+}
 
 impl Accounts {
     pub(crate) fn new(store: Store) -> Self {
@@ -97,7 +108,7 @@ impl Accounts {
 }
 
 fn bootstrap_one(tx: &mut Tx<'_>, home: &str, wanted: Wanted) -> Result<Made, TxError<E>> {
-    let (mut account, chosen, token, mut session) = wanted;
+    let Wanted { mut account, chosen, token, mut session, access_keys } = wanted;
     let there = ACCOUNTS.find(tx, "name", account.name.as_str().as_bytes())?;
     let token = if let Some((id, record)) = there {
         if chosen && id != account.id.to_string() {
@@ -111,6 +122,9 @@ fn bootstrap_one(tx: &mut Tx<'_>, home: &str, wanted: Wanted) -> Result<Made, Tx
         put_account(tx, &account)?;
         Some(token.unwrap_or_else(Token::random))
     };
+    for record in access_keys {
+        access_keys::put_if_new(tx, &record.of(account.id))?;
+    }
     let Some(token) = token else { return Ok(Made { account, token: None }) };
     session.account = account.id;
     let new = sessions::put_if_new(tx, &session, &token)?;

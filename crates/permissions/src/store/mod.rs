@@ -1,12 +1,16 @@
 //! What the service keeps, and how it is found again.
 
+mod access_keys;
 mod accounts;
 mod fence;
 mod record;
 mod sessions;
 mod shares;
+mod wrap;
 
-pub(crate) use accounts::Accounts;
+pub(crate) use access_keys::AccessKeys;
+pub(crate) use accounts::{Accounts, Wanted};
 pub use fence::Step;
 pub(crate) use sessions::Sessions;
 pub(crate) use shares::Shares;
+pub use wrap::WrappingKey;

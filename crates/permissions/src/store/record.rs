@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use vmint_ids::{AccountId, SessionId};
 
-use crate::{Account, Name, Organization, PermissionsError, Result, Session, Sharing};
+use crate::{
+    AccessKey, AccessKeyId, Account, Name, Organization, PermissionsError, Result, Session,
+    Sharing, Use,
+};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct NumberRecord {
@@ -62,6 +65,35 @@ pub(super) struct SessionRecord {
     /// Of the token; the token itself is nowhere.
     #[prost(bytes = "vec", tag = "8")]
     pub(super) digest: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own on disk")]
+pub(crate) struct AccessKeyRecord {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+    #[prost(string, tag = "2")]
+    pub(super) account: String,
+    #[prost(string, tag = "3")]
+    pub(super) principal: String,
+    #[prost(bool, tag = "4")]
+    pub(super) read_only: bool,
+    #[prost(bool, tag = "5")]
+    pub(super) active: bool,
+    #[prost(uint64, tag = "6")]
+    pub(super) created_ms: u64,
+    /// Of the secret: a nonce and what is sealed. Empty once deleted.
+    #[prost(bytes = "vec", tag = "7")]
+    pub(super) wrapped: Vec<u8>,
+    #[prost(uint64, optional, tag = "8")]
+    pub(super) last_used_ms: Option<u64>,
+    #[prost(string, tag = "9")]
+    pub(super) last_used_service: String,
+    /// Made by the first start.
+    #[prost(bool, tag = "10")]
+    pub(super) first: bool,
+    #[prost(bool, tag = "11")]
+    pub(super) deleted: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -144,6 +176,43 @@ impl TryFrom<SessionRecord> for Session {
             created_ms: it.created_ms,
             expires_ms: it.expires_ms,
             revoked_ms: it.revoked_ms,
+        })
+    }
+}
+
+impl AccessKeyRecord {
+    pub(super) fn new(it: &AccessKey, wrapped: Vec<u8>) -> Self {
+        Self {
+            id: it.id.to_string(),
+            account: it.account.to_string(),
+            principal: it.principal.clone(),
+            read_only: it.read_only,
+            active: it.active,
+            created_ms: it.created_ms,
+            wrapped,
+            ..Self::default()
+        }
+    }
+
+    /// Gives it to an account.
+    pub(super) fn of(self, account: AccountId) -> Self {
+        Self { account: account.to_string(), ..self }
+    }
+}
+
+impl TryFrom<AccessKeyRecord> for AccessKey {
+    type Error = PermissionsError;
+
+    fn try_from(it: AccessKeyRecord) -> Result<Self> {
+        let service = it.last_used_service;
+        Ok(Self {
+            id: AccessKeyId::parse(&it.id).map_err(|_| damaged("access key"))?,
+            account: account(&it.account, "access key")?,
+            principal: it.principal,
+            read_only: it.read_only,
+            active: it.active,
+            created_ms: it.created_ms,
+            last_used: it.last_used_ms.map(|ms| Use { ms, service }),
         })
     }
 }

@@ -17,7 +17,7 @@ use vmint_api::permissions::v1::{
     permissions_service_server::PermissionsServiceServer,
 };
 use vmint_api::types::v1::SagaStep;
-use vmint_permissions::{Grpc, Internal, Permissions};
+use vmint_permissions::{Grpc, Internal, Permissions, WrappingKey};
 use vmint_rpc::{Caller, CallerKind, Fault};
 use vmint_store::Store;
 
@@ -50,7 +50,11 @@ fn believe(mut request: Request<()>) -> Result<Request<()>, Status> {
 }
 
 pub async fn start(store: Store) -> Running {
-    let permissions = Permissions::open(store);
+    start_with(store, WrappingKey::random()).await
+}
+
+pub async fn start_with(store: Store, wrapping: WrappingKey) -> Running {
+    let permissions = Permissions::open(store, wrapping, 2);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();

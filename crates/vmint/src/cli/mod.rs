@@ -6,7 +6,9 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use nouns::{AccountCommand, ImageCommand, KeyCommand, MarketCommand, SnapshotCommand};
+pub(crate) use nouns::{
+    AccessKeyCommand, AccountCommand, ImageCommand, KeyCommand, MarketCommand, SnapshotCommand,
+};
 
 /// Machine images for your own hardware: build, share, sell and launch them.
 #[derive(Debug, Parser)]

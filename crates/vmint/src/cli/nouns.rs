@@ -140,4 +140,37 @@ pub(crate) enum AccountCommand {
     Tokens,
     /// Make a token useless.
     Revoke { session: String },
+    /// Access keys, which sign requests.
+    #[command(subcommand)]
+    Key(AccessKeyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccessKeyCommand {
+    /// Make an access key; its secret is shown this once.
+    Create {
+        /// Who it is for: you, if not set.
+        #[arg(long, default_value = "")]
+        principal: String,
+        /// May not change anything.
+        #[arg(long)]
+        read_only: bool,
+        /// Its id, instead of a drawn one (operator).
+        #[arg(long, default_value = "")]
+        id: String,
+        /// Its secret, instead of a drawn one (operator).
+        #[arg(long, default_value = "", env = "VMINT_SECRET_ACCESS_KEY", hide_env_values = true)]
+        secret: String,
+        /// For which account, instead of yours (operator).
+        #[arg(long, default_value = "")]
+        account: String,
+    },
+    /// List access keys.
+    List,
+    /// Let its signatures count no more.
+    Disable { key: String },
+    /// Let its signatures count again.
+    Enable { key: String },
+    /// Destroy it and its secret.
+    Delete { key: String },
 }

@@ -5,6 +5,7 @@ use vmint_api::permissions::v1 as pb;
 use crate::{
     cli::{AccountCommand, Output},
     client::{Client, Failure, Profile, Profiles, Result, json, request_id, table},
+    commands::access_key,
 };
 
 pub(crate) async fn run(client: &Client, command: AccountCommand) -> Result<()> {
@@ -47,6 +48,7 @@ pub(crate) async fn run(client: &Client, command: AccountCommand) -> Result<()> 
             client.permissions().revoke_session(request).await?;
             Ok(())
         }
+        AccountCommand::Key(command) => access_key::run(client, command).await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What each command does, one noun a file.
 
+mod access_key;
 pub(crate) mod account;
 pub(crate) mod api;
 pub(crate) mod console;

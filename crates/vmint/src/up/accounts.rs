@@ -54,6 +54,7 @@ pub(crate) async fn make(
         account_id: wanted.id.map(|id| id.to_string()).unwrap_or_default(),
         operator: wanted.operator,
         token: String::new(),
+        access_keys: Vec::new(),
     });
     let request =
         BootstrapRequest { organization_name: "first".to_owned(), accounts: accounts.collect() };

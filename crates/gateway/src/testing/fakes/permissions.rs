@@ -32,6 +32,13 @@ fake! {
             permissions::Account { account_id: account, operator, ..Default::default() };
         Ok(permissions::AuthenticateResponse { session: Some(session), account: Some(account) })
     }
+    get_signing_key("GetSigningKey" GetSigningKeyRequest) -> GetSigningKeyResponse
+    |_world, caller, _request| {
+        Err(refuse(Kind::NotFound, "ACCESS_KEY_NOT_FOUND", "permissions.vmint"))
+    }
+    record_access_key_use("RecordAccessKeyUse" RecordAccessKeyUseRequest)
+        -> RecordAccessKeyUseResponse
+    |_world, caller, _request| { Ok(permissions::RecordAccessKeyUseResponse::default()) }
     ensure_image_owner("EnsureImageOwner" EnsureImageOwnerRequest) -> EnsureImageOwnerResponse
     |world, caller, request| {
         world.fence(request.saga.as_ref(), "permissions.vmint")?;
@@ -111,6 +118,14 @@ fake! {
         world.tokens.remove(&request.session_id);
         Ok(permissions::RevokeSessionResponse::default())
     }
+    create_access_key("CreateAccessKey" CreateAccessKeyRequest) -> CreateAccessKeyResponse
+    |_world, caller, _request| { Ok(permissions::CreateAccessKeyResponse::default()) }
+    list_access_keys("ListAccessKeys" ListAccessKeysRequest) -> ListAccessKeysResponse
+    |_world, caller, _request| { Ok(permissions::ListAccessKeysResponse::default()) }
+    update_access_key("UpdateAccessKey" UpdateAccessKeyRequest) -> UpdateAccessKeyResponse
+    |_world, caller, _request| { Ok(permissions::UpdateAccessKeyResponse::default()) }
+    delete_access_key("DeleteAccessKey" DeleteAccessKeyRequest) -> DeleteAccessKeyResponse
+    |_world, caller, _request| { Ok(permissions::DeleteAccessKeyResponse::default()) }
     get_launch_permission("GetLaunchPermission" GetLaunchPermissionRequest)
         -> GetLaunchPermissionResponse
     |_world, caller, _request| { Ok(permissions::GetLaunchPermissionResponse::default()) }
