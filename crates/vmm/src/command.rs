@@ -1,6 +1,6 @@
 //! QEMU's command line, generated wholly from a [`MachineSpec`].
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::Path};
 
 use serde_json::json;
 
@@ -59,9 +59,18 @@ pub(crate) fn arguments(spec: &MachineSpec) -> Vec<OsString> {
         line.option("-mon", &format!("chardev={id},mode=control"));
     }
 
-    let mut sata = 0;
+    for port in 0..spec.ports() {
+        line.port(port);
+    }
+    let (mut sata, mut port) = (0, 0);
     for (index, disk) in spec.disks.iter().enumerate() {
-        line.disk(index, disk, &mut sata);
+        let place = match disk.bus {
+            DiskBus::Ahci => Place::Sata(&mut sata),
+            // The root disk stays for the machine's life.
+            _ if index == 0 => Place::Board,
+            _ => Place::Port(&mut port),
+        };
+        line.disk(index, disk, place);
     }
     line.network(spec);
     line.option("-object", "rng-builtin,id=entropy");
@@ -70,6 +79,72 @@ pub(crate) fn arguments(spec: &MachineSpec) -> Vec<OsString> {
         line.device(&json!({"driver": "VGA", "id": "vga"}));
     }
     line.0
+}
+
+/// The first of the board's slots that root ports take.
+const PORTS_SLOT: usize = 0x10;
+
+enum Place<'a> {
+    /// On the board, for the machine's life.
+    Board,
+    /// On the next of the board's SATA connectors.
+    Sata(&'a mut usize),
+    /// Behind the next root port.
+    Port(&'a mut usize),
+}
+
+/// The name of disk number `index` that stays where it is.
+pub(crate) fn fixed(index: usize) -> String {
+    format!("device-disk{index}")
+}
+
+/// A disk behind a root port. Its name in QEMU says where and whose it is, so that QEMU
+/// alone knows what is plugged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plug {
+    pub(crate) port: usize,
+    pub(crate) serial: String,
+}
+
+impl Plug {
+    /// Of the device, and of its block node: at most 31 characters, QEMU's limit.
+    pub(crate) fn name(&self) -> String {
+        format!("plug{}-{}", self.port, self.serial)
+    }
+
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        let (port, serial) = name.strip_prefix("plug")?.split_once('-')?;
+        Some(Self { port: port.parse().ok()?, serial: serial.to_owned() })
+    }
+
+    pub(crate) fn bus(&self) -> String {
+        format!("port{}", self.port)
+    }
+}
+
+/// The node that reads and writes a disk at `socket`. `driver=nbd` is the whole chain:
+/// QEMU never looks for a format in guest bytes.
+pub(crate) fn block(node: &str, disk: &DiskSpec, socket: &Path) -> serde_json::Value {
+    json!({
+        "driver": "nbd",
+        "node-name": node,
+        "server": {"type": "unix", "path": socket},
+        "export": disk.export,
+        "reconnect-delay": 60,
+        "open-timeout": 5,
+        "read-only": disk.read_only,
+        "discard": "unmap",
+    })
+}
+
+/// The controller that shows the guest what `node` reads.
+pub(crate) fn device(node: &str, id: &str, disk: &DiskSpec) -> serde_json::Value {
+    let driver = match disk.bus {
+        DiskBus::Nvme => "nvme",
+        DiskBus::VirtioBlk => "virtio-blk-pci",
+        DiskBus::Ahci => "ide-hd",
+    };
+    json!({"driver": driver, "id": id, "drive": node, "serial": disk.serial})
 }
 
 #[derive(Default)]
@@ -89,34 +164,38 @@ impl Line {
         self.option("-device", &device.to_string());
     }
 
-    fn disk(&mut self, index: usize, disk: &DiskSpec, sata: &mut usize) {
-        let node = format!("disk{index}");
-        // `driver=nbd` is the whole chain: QEMU never looks for a format in guest bytes.
-        let block = json!({
-            "driver": "nbd",
-            "node-name": node,
-            "server": {"type": "unix", "path": disk.socket},
-            "export": disk.export,
-            "reconnect-delay": 60,
-            "open-timeout": 5,
-            "read-only": disk.read_only,
-            "discard": "unmap",
-        });
-        self.option("-blockdev", &block.to_string());
-        let mut device = json!({
-            "id": format!("device-{node}"),
-            "drive": node,
-            "serial": disk.serial,
-            "bootindex": index,
-        });
-        match disk.bus {
-            DiskBus::Nvme => device["driver"] = json!("nvme"),
-            DiskBus::VirtioBlk => device["driver"] = json!("virtio-blk-pci"),
-            DiskBus::Ahci => {
-                device["driver"] = json!("ide-hd");
-                device["bus"] = json!(format!("ide.{sata}"));
-                *sata += 1;
+    /// A place a disk can be put into and taken out of; eight share a slot of the board.
+    fn port(&mut self, port: usize) {
+        self.device(&json!({
+            "driver": "pcie-root-port",
+            "id": format!("port{port}"),
+            "bus": "pcie.0",
+            "addr": format!("{:#x}.{:#x}", PORTS_SLOT + port / 8, port % 8),
+            "multifunction": port.is_multiple_of(8),
+            "chassis": port + 1,
+            "slot": port + 1,
+        }));
+    }
+
+    fn disk(&mut self, index: usize, disk: &DiskSpec, place: Place<'_>) {
+        let (node, id, bus) = match place {
+            Place::Board => (format!("disk{index}"), fixed(index), None),
+            Place::Sata(next) => {
+                let bus = format!("ide.{next}");
+                *next += 1;
+                (format!("disk{index}"), fixed(index), Some(bus))
             }
+            Place::Port(next) => {
+                let plug = Plug { port: *next, serial: disk.serial.clone() };
+                *next += 1;
+                (plug.name(), plug.name(), Some(plug.bus()))
+            }
+        };
+        self.option("-blockdev", &block(&node, disk, &disk.socket).to_string());
+        let mut device = device(&node, &id, disk);
+        device["bootindex"] = json!(index);
+        if let Some(bus) = bus {
+            device["bus"] = json!(bus);
         }
         self.device(&device);
     }
@@ -183,8 +262,21 @@ mod tests {
     fn sata_disks_take_one_port_each() {
         let mut spec = sample();
         spec.disks[0].bus = DiskBus::Ahci;
-        spec.disks.push(spec.disks[0].clone());
+        spec.disks.push(DiskSpec { serial: "vol1".into(), ..spec.disks[0].clone() });
         let line = text(&spec);
         assert!(line.contains("\"bus\":\"ide.0\"") && line.contains("\"bus\":\"ide.1\""));
+    }
+    #[test]
+    fn disks_behind_the_first_take_ports_and_the_rest_stay_free() {
+        let mut spec = sample();
+        spec.disks.push(DiskSpec { serial: "vol1".into(), ..spec.disks[0].clone() });
+        spec.spare_ports = 8;
+        let line = text(&spec);
+        assert_eq!(line.matches("pcie-root-port").count(), 9);
+        assert!(line.contains("\"addr\":\"0x11.0x0\"") && line.contains("\"bus\":\"port0\""));
+        let plug = Plug { port: 0, serial: "vol1".into() };
+        assert!(line.contains(&format!("\"id\":\"{}\"", plug.name())));
+        assert_eq!(Plug::of(&plug.name()), Some(plug));
+        assert_eq!(Plug::of("device-disk0"), None);
     }
 }

@@ -29,6 +29,12 @@ pub enum VmmError {
     PortNotForwarded { port: u16 },
     #[error("the machine does not take connections on port {port} now")]
     PortRefused { port: u16 },
+    #[error("all of the machine's places for disks are taken: detach one, or stop it first")]
+    NoPort,
+    #[error("the guest does not let the disk {serial} go: unmount it there, or detach by force")]
+    DiskHeld { serial: String },
+    #[error("the disk {serial} stays for as long as the machine runs: stop it first")]
+    DiskFixed { serial: String },
     #[error("QEMU refused `{command}`: {class}: {text}")]
     Refused { command: String, class: String, text: String },
     #[error("`{what}` took longer than {limit:?}")]

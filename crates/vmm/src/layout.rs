@@ -4,7 +4,9 @@
 //! ended · `lock` held while it runs · `qmp.sock`, `operator.sock` QEMU's monitor ·
 //! `console.log`, `console.log.1` what the serial port said · `console.sock` the live
 //! serial port · `forward.sock` the way to the guest's ports · `metadata.sock` made by
-//! the launcher: every connection to it is one the guest made to 169.254.169.254:80.
+//! the launcher: every connection to it is one the guest made to 169.254.169.254:80 ·
+//! `plug.sock` takes and drops the servers of disks that come later · `plugs/` a socket
+//! for each of those, by its root port.
 
 use std::{
     fmt,
@@ -46,6 +48,9 @@ files! {
     pub(crate) console_old "console.log.1";
     pub(crate) console "console.sock";
     pub(crate) forward "forward.sock";
+    pub(crate) plug "plug.sock";
+    /// All of it that QEMU sees.
+    pub(crate) plugs "plugs";
     /// Where the launcher listens for the guest's metadata requests, one stream each.
     pub metadata "metadata.sock";
     pub(crate) view "view";

@@ -23,6 +23,7 @@ use crate::{
     supervise::{self, Status, Supervisor},
 };
 
+mod plug;
 mod start;
 
 const COMMAND: Duration = Duration::from_secs(10);
@@ -57,6 +58,8 @@ struct Inner {
     record: Record,
     timings: Timings,
     supervisor: Supervisor,
+    /// Held while a disk comes or goes.
+    plugging: tokio::sync::Mutex<()>,
 }
 
 impl Machine {

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::accelerator::Accelerator;
 
+/// Root ports of one machine: each is a bridge that firmware and guest look behind.
+pub(crate) const MAX_PORTS: usize = 32;
+
 /// A machine to run. Holds no text of a user's: ids, numbers and our own paths only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineSpec {
@@ -23,6 +26,10 @@ pub struct MachineSpec {
     pub memory_mib: u64,
     /// In boot order; the guest numbers them so. At most 26.
     pub disks: Vec<DiskSpec>,
+    /// Places kept free for disks given to it while it runs; with the disks behind the
+    /// first at most 32.
+    #[serde(default)]
+    pub spare_ports: u8,
     pub network: NetworkSpec,
     /// A VGA adapter, so that a screenshot can be taken.
     pub display: bool,
@@ -166,8 +173,12 @@ pub enum SpecError {
     Memory(u64),
     #[error("{0} disks: use 1 to 26, and at most 6 on AHCI")]
     Disks(usize),
-    #[error("disk serial `{0}`: use 1 to 20 letters and digits")]
+    #[error("{0} places for disks: use at most {MAX_PORTS}")]
+    Places(usize),
+    #[error("disk serial `{0}`: use 1 to 20 letters and digits, a letter first, each once")]
     Serial(String),
+    #[error("disk serial `{0}`: this controller takes no disk while the machine runs")]
+    NotPluggable(String),
     #[error("disk socket `{0}` must be an absolute path of at most 107 bytes, outside /usr")]
     Socket(PathBuf),
     #[error("disk export name of {0} bytes: use at most 255")]
@@ -219,14 +230,20 @@ impl NetworkSpec {
 }
 
 impl DiskSpec {
-    fn check(&self) -> Result<(), SpecError> {
+    /// Whether it can come and go while the machine runs.
+    pub(crate) fn pluggable(&self) -> bool {
+        self.bus != DiskBus::Ahci
+    }
+
+    pub(crate) fn check(&self) -> Result<(), SpecError> {
         let path = self.socket.as_os_str().as_encoded_bytes();
         let deep = self.socket.parent().is_some_and(|p| p.components().count() > 1);
         let clear = !self.socket.starts_with("/usr") && self.socket.to_str().is_some();
         if !self.socket.is_absolute() || path.len() > 107 || !deep || !clear {
             return Err(SpecError::Socket(self.socket.clone()));
         }
-        let plain = self.serial.bytes().all(|b| b.is_ascii_alphanumeric());
+        let plain = self.serial.bytes().all(|b| b.is_ascii_alphanumeric())
+            && self.serial.starts_with(|c: char| c.is_ascii_alphabetic());
         if !plain || !(1..=20).contains(&self.serial.len()) {
             return Err(SpecError::Serial(self.serial.clone()));
         }
@@ -241,6 +258,12 @@ impl DiskSpec {
 }
 
 impl MachineSpec {
+    /// How many root ports it has: one for each disk that can be taken away again, and
+    /// the spare ones.
+    pub(crate) fn ports(&self) -> usize {
+        self.disks.iter().skip(1).filter(|d| d.pluggable()).count() + usize::from(self.spare_ports)
+    }
+
     /// Refuses what QEMU would refuse later, or should never be told.
     pub fn check(&self) -> Result<(), SpecError> {
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
@@ -258,6 +281,14 @@ impl MachineSpec {
             return Err(SpecError::Disks(self.disks.len()));
         }
         self.disks.iter().try_for_each(DiskSpec::check)?;
+        for (index, disk) in self.disks.iter().enumerate() {
+            if self.disks[..index].iter().any(|d| d.serial == disk.serial) {
+                return Err(SpecError::Serial(disk.serial.clone()));
+            }
+        }
+        if self.ports() > MAX_PORTS {
+            return Err(SpecError::Places(self.ports()));
+        }
         if let Some(0) = self.uid {
             return Err(SpecError::Root(0));
         }
@@ -286,6 +317,7 @@ pub(crate) mod tests {
                 size_bytes: 1 << 30,
                 read_only: false,
             }],
+            spare_ports: 0,
             network: NetworkSpec {
                 model: NicModel::Virtio,
                 mac: [2, 0, 0, 0, 0, 1],
@@ -328,6 +360,9 @@ pub(crate) mod tests {
         assert!(matches!(refused(|s| s.disks[0].socket = "x".into()), SpecError::Socket(_)));
         assert!(matches!(refused(|s| s.disks[0].socket = "/x".into()), SpecError::Socket(_)));
         assert!(matches!(refused(|s| s.disks[0].serial = "a,b".into()), SpecError::Serial(_)));
+        assert!(matches!(refused(|s| s.disks[0].serial = "1".into()), SpecError::Serial(_)));
+        assert!(matches!(refused(|s| s.spare_ports = 33), SpecError::Places(33)));
+        assert!(matches!(refused(|s| s.disks.push(s.disks[0].clone())), SpecError::Serial(_)));
         assert!(matches!(refused(|s| s.disks[0].size_bytes = 7), SpecError::Size(7)));
         assert!(matches!(refused(|s| s.network.mac = [1; 6]), SpecError::Mac));
         assert!(matches!(refused(|s| s.network.prefix = 32), SpecError::Address(..)));

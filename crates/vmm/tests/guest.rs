@@ -23,7 +23,7 @@ use tokio::{
     process::Command,
     task::JoinHandle,
 };
-use vmint_vmm::{Machine, Status, layout};
+use vmint_vmm::{DiskSpec, Machine, Status, VmmError, layout};
 
 /// How long the disk server stays away in the middle.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -180,6 +180,66 @@ async fn seen(machine: &Machine, wanted: &str) -> String {
     text
 }
 
+/// A disk given to the running guest: written there, taken away, given back by another
+/// launcher, read there.
+async fn comes_and_goes(machine: Machine, dir: &Path, key: &Path) -> Machine {
+    let (port, forwarding) = ssh_port(&machine).await;
+    let extra = Disk::serve(&["memory", "64M"]).await.expect("nbdkit serves");
+    let spec = DiskSpec {
+        socket: extra.socket.clone(),
+        serial: "vol0fedcba9876543210".into(),
+        size_bytes: 64 << 20,
+        ..machine.spec().disks[0].clone()
+    };
+    // How many disks of that size the guest has, once it has `count` of them.
+    let look = |port: u16, count: usize| {
+        let script = format!(
+            "for i in $(seq 300); do set -- $(grep -lx 131072 /sys/block/nvme*/size); \
+             [ $# = {count} ] && break; sleep 0.1; done; echo $#; cat ${{1%size}}device/serial"
+        );
+        async move {
+            let said = ssh(port, key, &script).await;
+            String::from_utf8_lossy(&said.stdout).into_owned()
+        }
+    };
+    assert!(look(port, 0).await.starts_with("0\n"));
+    machine.plug(&spec).await.expect("plugged");
+    machine.plug(&spec).await.expect("asked again");
+    assert_eq!(machine.plugged().await.expect("asked"), [spec.serial.as_str()]);
+    let seen = look(port, 1).await;
+    assert_eq!(seen.split_whitespace().collect::<Vec<_>>(), ["1", spec.serial.as_str()]);
+    let write = "d=/dev/$(grep -lx 131072 /sys/block/nvme*/size | cut -d/ -f4); \
+                 echo kept by the disk > /tmp/x; dd if=/tmp/x of=$d bs=512 seek=9 conv=sync \
+                 2>/dev/null && sync && echo written";
+    let said = ssh(port, key, write).await;
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "written\n");
+
+    // Another launcher finds it plugged, and takes it away.
+    forwarding.abort();
+    drop(forwarding.await);
+    drop(machine);
+    let other = Machine::adopt(dir).await.expect("looked").expect("it runs");
+    let (port, forwarding) = ssh_port(&other).await;
+    assert_eq!(other.plugged().await.expect("asked"), [spec.serial.as_str()]);
+    other.unplug(&spec.serial, LONG, false).await.expect("unplugged");
+    other.unplug(&spec.serial, LONG, false).await.expect("asked again");
+    assert_eq!(other.plugged().await.expect("asked"), [""; 0]);
+    assert!(look(port, 0).await.starts_with("0\n"));
+    let root = other.spec().disks[0].serial.clone();
+    let refused = other.unplug(&root, LONG, false).await;
+    assert!(matches!(refused, Err(VmmError::DiskFixed { .. })), "{refused:?}");
+
+    other.plug(&spec).await.expect("plugged again");
+    assert!(look(port, 1).await.starts_with("1\n"));
+    let read = "dd if=/dev/$(grep -lx 131072 /sys/block/nvme*/size | cut -d/ -f4) bs=512 \
+                skip=9 count=1 2>/dev/null | head -1";
+    let said = ssh(port, key, read).await;
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "kept by the disk\n");
+    other.unplug(&spec.serial, LONG, false).await.expect("unplugged");
+    forwarding.abort();
+    other
+}
+
 #[tokio::test]
 async fn the_demo_image_becomes_an_instance_and_then_another() {
     let work = Home::new();
@@ -208,7 +268,7 @@ async fn the_demo_image_becomes_an_instance_and_then_another() {
     assert_eq!(asked[0], "PUT /latest/api/token", "{asked:?}");
     assert!(asked.contains(&"GET /latest/user-data".to_owned()), "{asked:?}");
 
-    let (port, _task) = ssh_port(&machine).await;
+    let (port, forwarding) = ssh_port(&machine).await;
     let said =
         ssh(port, &first_key, "hostname; cat /root/runs; echo mine > /root/change; sync").await;
     let text = String::from_utf8_lossy(&said.stdout).into_owned();
@@ -229,6 +289,10 @@ async fn the_demo_image_becomes_an_instance_and_then_another() {
                  >/dev/null 2>&1 && echo open $a; done; true";
     let open = ssh(port, &first_key, probe).await;
     assert_eq!(String::from_utf8_lossy(&open.stdout), "", "the guest reaches the host");
+
+    forwarding.abort();
+    drop(forwarding.await);
+    let machine = comes_and_goes(machine, &dir, &first_key).await;
 
     // The button switches off; QEMU stays to tell, and its log too.
     machine.powerdown().await.expect("button");

@@ -85,7 +85,9 @@ impl Machine {
         timings.shim_started_us = record.shim_started_us;
         timings.qemu_started_us = record.qemu_started_us;
         let supervisor = watch(&dir, &record)?.ok_or(VmmError::Gone)?;
-        let mut inner = Inner { dir, spec: spec.clone(), record, timings, supervisor };
+        let plugging = tokio::sync::Mutex::default();
+        let spec = spec.clone();
+        let mut inner = Inner { dir, spec, record, timings, supervisor, plugging };
         inner.begin().await?;
         guard.0 = None;
         Ok(Self { inner: Arc::new(inner) })
@@ -107,7 +109,9 @@ impl Machine {
                             qemu_started_us: record.qemu_started_us,
                             ..Timings::default()
                         };
-                        let mut inner = Inner { dir, spec: *spec, record, timings, supervisor };
+                        let plugging = tokio::sync::Mutex::default();
+                        let spec = *spec;
+                        let mut inner = Inner { dir, spec, record, timings, supervisor, plugging };
                         return match timeout(START, inner.begin()).await {
                             Ok(Ok(())) => Ok(Some(Self { inner: Arc::new(inner) })),
                             Ok(Err(VmmError::Ended { .. })) => Ok(None),

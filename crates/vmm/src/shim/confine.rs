@@ -40,10 +40,11 @@ pub(super) fn view(dir: &Path, spec: &MachineSpec) -> Step<()> {
     if !fs::canonicalize(program).is_ok_and(|p| p.starts_with("/usr")) {
         show(&root, program, READ_ONLY | NO_SUID | NO_DEVICES).map_err(at("showing", program))?;
     }
-    for disk in &spec.disks {
-        let exports = disk.socket.parent().unwrap_or(Path::new("/nonexistent"));
+    let plugs = layout::plugs(dir);
+    let exports = spec.disks.iter().filter_map(|disk| disk.socket.parent());
+    for folder in exports.chain([plugs.as_path()]) {
         let flags = READ_ONLY | NO_SUID | NO_DEVICES | NO_EXEC;
-        show(&root, exports, flags).map_err(at("showing", exports))?;
+        show(&root, folder, flags).map_err(at("showing", folder))?;
     }
     let cache = Path::new("/etc/ld.so.cache");
     show(&root, cache, READ_ONLY | NO_SUID | NO_DEVICES).map_err(at("showing", cache))?;

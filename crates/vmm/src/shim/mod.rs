@@ -11,6 +11,7 @@ mod console;
 mod filter;
 mod landlock;
 mod namespace;
+pub(crate) mod plug;
 mod relay;
 mod spawn;
 
@@ -143,6 +144,7 @@ fn detach() -> Step<()> {
 struct Sockets {
     console: UnixListener,
     forward: UnixListener,
+    plug: UnixListener,
     qmp: UnixListener,
     operator: UnixListener,
 }
@@ -156,6 +158,7 @@ impl Sockets {
         Ok(Self {
             console: bind(layout::console(dir))?,
             forward: bind(layout::forward(dir))?,
+            plug: bind(layout::plug(dir))?,
             qmp: bind(layout::qmp(dir))?,
             operator: bind(layout::operator(dir))?,
         })
@@ -171,11 +174,12 @@ fn remove_socket(path: &Path) {
 /// Removes what is worth nothing once the machine is gone: the shim's last act, or done
 /// for a shim that was killed.
 pub(crate) fn sweep(dir: &Path, groups: &[PathBuf]) {
-    let sockets = [layout::console(dir), layout::forward(dir), layout::qmp(dir)];
+    plug::clear(dir);
+    let sockets = [layout::console(dir), layout::forward(dir), layout::plug(dir), layout::qmp(dir)];
     for path in sockets.iter().chain([&layout::operator(dir)]) {
         remove_socket(path);
     }
-    for path in groups.iter().chain([&layout::view(dir)]) {
+    for path in groups.iter().chain([&layout::view(dir), &layout::plugs(dir)]) {
         // A process just killed may still be in its group for a moment.
         for _ in 0..25 {
             match std::fs::remove_dir(path) {
@@ -195,17 +199,19 @@ async fn serve(
     metadata: std::net::TcpListener,
     qemu: spawn::Qemu,
 ) -> Step<Exit> {
-    let Sockets { console, forward, qmp, operator } = sockets;
+    let Sockets { console, forward, plug, qmp, operator } = sockets;
     // QEMU holds its own ends: a monitor must not seem to answer when it is gone.
     drop((qmp, operator));
     let console = step("serving the console", console::serve(dir, qemu.serial, console))?;
     let metadata = step("serving metadata", relay::metadata(dir, metadata))?;
     let ports = spec.network.forward.clone();
     let forward = step("serving ports", relay::forward(ports, forward))?;
+    let plugs = step("serving disks to come", plug::serve(dir, plug))?;
     let stderr = spawn::tail(qemu.stderr)?;
     let ended = wait(qemu.pid).await;
     metadata.abort();
     forward.abort();
+    plugs.abort();
     // Both end by themselves, as QEMU was the only writer; a bound in case it was not.
     let moment = std::time::Duration::from_secs(1);
     let _ = tokio::time::timeout(moment, console).await;

@@ -14,7 +14,7 @@ use std::{
 use rustix::io::fcntl_dupfd_cloexec;
 use tokio::{io::AsyncReadExt, net::unix::pipe, task::JoinHandle};
 
-use super::{Sockets, Step, cgroup, confine, filter, landlock, step};
+use super::{Sockets, Step, cgroup, confine, filter, landlock, plug, step};
 use crate::{
     command::{self, OPERATOR_FD, QMP_FD, SERIAL_FD},
     layout::{Confinement, now_us},
@@ -75,6 +75,7 @@ fn run(
     let (mut verdict, telling) = step("making a pipe", io::pipe())?;
     let null = step("opening /dev/null", File::options().read(true).open("/dev/null"))?;
     step("making a mount point", confine::prepare(dir))?;
+    step("making a folder for sockets", plug::prepare(dir))?;
 
     let groups = cgroup::make(spec).unwrap_or_else(|error| {
         confinement.notes.push(format!("no control group: {error}"));
