@@ -36,6 +36,16 @@ pub enum LauncherError {
     MachineMute { id: InstanceId, why: String },
     #[error("the image needs {what}, which this host does not give: {instead}")]
     Unsupported { what: String, instead: &'static str },
+    #[error("instance {id} has another volume at `{device}`: choose another device name")]
+    DeviceTaken { id: InstanceId, device: String },
+    #[error("the guest of {id} does not let go of volume {volume}")]
+    VolumeHeld { id: InstanceId, volume: String },
+    #[error("volume {volume} stays at {id} for as long as it runs: stop the instance first")]
+    VolumeFixed { id: InstanceId, volume: String },
+    #[error("instance {id} has no place for another volume")]
+    NoPlace { id: InstanceId },
+    #[error("instance {id} has no root volume: attach one at `{device}` first")]
+    NoRoot { id: InstanceId, device: String },
     #[error("`{field}` {problem}")]
     BadField { field: &'static str, problem: String },
     #[error(transparent)]
@@ -101,6 +111,22 @@ impl Describe for LauncherError {
             }
             E::Unsupported { instead, .. } => {
                 fault(Kind::Precondition, Reason::ImageUnsupported).hint(*instead)
+            }
+            E::DeviceTaken { id, device } => fault(Kind::BadRequest, Reason::DeviceNameTaken)
+                .with("instanceId", id)
+                .field("device_name", format!("`{device}` is taken")),
+            E::VolumeHeld { id, volume } => fault(Kind::Precondition, Reason::VolumeHeld)
+                .with("instanceId", id)
+                .with("volumeId", volume)
+                .hint("unmount it in the guest, or detach by force"),
+            E::VolumeFixed { id, volume } => fault(Kind::Precondition, Reason::VolumeFixed)
+                .with("instanceId", id)
+                .with("volumeId", volume),
+            E::NoPlace { id } => fault(Kind::OverQuota, Reason::VolumeLimitExceeded)
+                .with("instanceId", id)
+                .hint("detach a volume; places are counted anew at the next start"),
+            E::NoRoot { id, .. } => {
+                fault(Kind::Precondition, Reason::RootVolumeMissing).with("instanceId", id)
             }
             E::BadField { field, problem } => fault(Kind::BadRequest, Reason::FieldInvalid)
                 .with("field", field)

@@ -11,6 +11,9 @@ use crate::{LauncherError, Result, State};
 /// A machine's user data is at most this long, in bytes.
 pub const MAX_USER_DATA: usize = 16 << 10;
 
+/// As many disks as a machine has letters for.
+pub(crate) const MAX_VOLUMES: usize = 26;
+
 /// At most this many instances in one launch.
 pub const MAX_LAUNCH: usize = 20;
 
@@ -54,8 +57,10 @@ pub struct Instance {
 /// What makes a machine this instance's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The root first.
+    /// The root first, if it is there.
     pub volumes: Vec<Volume>,
+    /// Where the root volume is.
+    pub root_device: String,
     /// Its place in the networks: private and loopback address follow from it.
     pub slot: u32,
     pub mac: [u8; 6],
@@ -74,6 +79,7 @@ pub struct Volume {
     pub delete_on_termination: bool,
     pub export: PathBuf,
     pub size_bytes: u64,
+    pub attached_at: i64,
 }
 
 /// Where a machine is reached.
@@ -161,6 +167,19 @@ impl Instance {
 }
 
 impl Identity {
+    /// Adds a volume, in the place the boot order gives it.
+    pub(crate) fn attach(&mut self, volume: Volume) {
+        self.volumes.push(volume);
+        // Stable: the others stay in their order.
+        self.volumes.sort_by_key(|volume| volume.device != self.root_device);
+    }
+
+    /// Whether its root volume is there.
+    #[must_use]
+    pub fn has_root(&self) -> bool {
+        self.volumes.first().is_some_and(|volume| volume.device == self.root_device)
+    }
+
     /// The name its guest goes by, e.g. `ip-172-31-0-4`.
     #[must_use]
     pub fn host_name(&self) -> String {
@@ -212,7 +231,9 @@ pub(crate) mod tests {
                     delete_on_termination: true,
                     export: "/run/x/nbd.sock".into(),
                     size_bytes: 1 << 30,
+                    attached_at: 1_000,
                 }],
+                root_device: "/dev/sda1".into(),
                 slot: 4,
                 mac: [2, 0, 0, 0, 0, 1],
                 private_ip: [172, 31, 0, 4].into(),

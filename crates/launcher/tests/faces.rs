@@ -50,6 +50,7 @@ async fn launch(internal: &Internal) -> String {
         delete_on_termination: true,
         export_path: v.export.to_str().unwrap().into(),
         size_bytes: i64::try_from(v.size_bytes).unwrap(),
+        attach_time: None,
     }];
     let instances = vec![pb::InstanceVolumes { instance_id: id.clone(), volumes }];
     let identity = pb::EnsureIdentityRequest { saga: Some(saga()), instances };

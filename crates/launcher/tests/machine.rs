@@ -190,6 +190,7 @@ async fn lives_and_ends(dir: &Path) {
         delete_on_termination: true,
         export,
         size_bytes: SIZE,
+        attached_at: 0,
     };
     first.reserve(new).await.expect("reserved");
     first.identify(1, vec![(id, vec![volume])]).await.expect("identified");

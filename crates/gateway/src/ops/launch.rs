@@ -269,6 +269,7 @@ fn by_instance(
             delete_on_termination: wanted.delete_on_termination,
             export_path,
             size_bytes: volume.size_bytes,
+            attach_time: None,
         };
         match instances.last_mut().filter(|last| last.instance_id == wanted.instance_id) {
             Some(last) => last.volumes.push(attached),

@@ -44,6 +44,23 @@ pub(super) fn ids(texts: &[String]) -> Result<Vec<InstanceId>> {
     texts.iter().take(MOST_IDS).map(|text| text.parse().map_err(bad)).collect()
 }
 
+pub(super) fn id(text: &str) -> Result<InstanceId> {
+    text.parse().map_err(|_| LauncherError::field("instance_id", "must be an instance's id"))
+}
+
+/// Who wants a volume plugged in, and which.
+pub(super) fn plug(r: pb::EnsureVolumePluggedRequest) -> (String, Volume) {
+    let volume = Volume {
+        id: r.volume_id,
+        device: r.device_name,
+        delete_on_termination: r.delete_on_termination,
+        export: r.export_path.into(),
+        size_bytes: u64::try_from(r.size_bytes).unwrap_or(0),
+        attached_at: 0,
+    };
+    (r.account_id, volume)
+}
+
 /// Those of the texts that are ids at all: no other can be known.
 pub(super) fn known_ids(texts: &[String]) -> Result<Vec<InstanceId>> {
     if texts.len() > MOST_IDS {
@@ -79,6 +96,7 @@ pub(super) fn volumes(given: Vec<pb::InstanceVolumes>) -> Result<Vec<(InstanceId
             delete_on_termination: v.delete_on_termination,
             export: v.export_path.into(),
             size_bytes: u64::try_from(v.size_bytes).unwrap_or(0),
+            attached_at: 0,
         });
         Ok((given.instance_id.parse().map_err(bad)?, volumes.collect()))
     };
@@ -97,13 +115,6 @@ pub(super) fn shown(instance: Instance) -> pb::Instance {
 impl From<Instance> for pb::Instance {
     fn from(i: Instance) -> Self {
         let running = i.state.has_machine();
-        let volume = |v: &Volume| pb::AttachedVolume {
-            volume_id: v.id.clone(),
-            device_name: v.device.clone(),
-            delete_on_termination: v.delete_on_termination,
-            export_path: v.export.to_string_lossy().into_owned(),
-            size_bytes: i64::try_from(v.size_bytes).unwrap_or(i64::MAX),
-        };
         let identity = i.identity.as_ref();
         Self {
             instance_id: i.id.to_string(),
@@ -115,7 +126,8 @@ impl From<Instance> for pb::Instance {
             key_name: i.key_name,
             launch_index: i32::try_from(i.launch_index).unwrap_or(i32::MAX),
             reservation_id: i.reservation,
-            volumes: identity.map(|d| d.volumes.iter().map(volume).collect()).unwrap_or_default(),
+            volumes: identity.iter().flat_map(|d| &d.volumes).map(Into::into).collect(),
+            root_device_name: identity.map(|d| d.root_device.clone()).unwrap_or_default(),
             private_ip_address: identity.map(|d| d.private_ip.to_string()).unwrap_or_default(),
             ssh_endpoint: i
                 .ssh
@@ -129,6 +141,19 @@ impl From<Instance> for pb::Instance {
             transition_time: Some(clock::stamp(i.changed_at)),
             machine_start_time: i.started_at.filter(|_| running).map(clock::stamp),
             name: i.name,
+        }
+    }
+}
+
+impl From<&Volume> for pb::AttachedVolume {
+    fn from(v: &Volume) -> Self {
+        Self {
+            volume_id: v.id.clone(),
+            device_name: v.device.clone(),
+            delete_on_termination: v.delete_on_termination,
+            export_path: v.export.to_string_lossy().into_owned(),
+            size_bytes: i64::try_from(v.size_bytes).unwrap_or(i64::MAX),
+            attach_time: (v.attached_at > 0).then(|| clock::stamp(v.attached_at)),
         }
     }
 }

@@ -83,16 +83,25 @@ impl LauncherInternalService for Internal {
 
     async fn ensure_volume_plugged(
         &self,
-        _: Request<pb::EnsureVolumePluggedRequest>,
+        request: Request<pb::EnsureVolumePluggedRequest>,
     ) -> Answer<pb::EnsureVolumePluggedResponse> {
-        Err(tonic::Status::unimplemented("volumes can't be plugged in yet"))
+        let r = request.into_inner();
+        let epoch = convert::epoch(r.saga.as_ref()).map_err(|e| to_status(&e))?;
+        let id = convert::id(&r.instance_id).map_err(|e| to_status(&e))?;
+        let (account, volume) = convert::plug(r);
+        let plugged = self.launcher.plug(epoch, &account, id, volume).await;
+        answer(plugged.map(|v| pb::EnsureVolumePluggedResponse { volume: Some((&v).into()) }))
     }
 
     async fn release_volume_plug(
         &self,
-        _: Request<pb::ReleaseVolumePlugRequest>,
+        request: Request<pb::ReleaseVolumePlugRequest>,
     ) -> Answer<pb::ReleaseVolumePlugResponse> {
-        Err(tonic::Status::unimplemented("volumes can't be taken out yet"))
+        let r = request.into_inner();
+        let epoch = convert::epoch(r.saga.as_ref()).map_err(|e| to_status(&e))?;
+        let id = convert::id(&r.instance_id).map_err(|e| to_status(&e))?;
+        let gone = self.launcher.unplug(epoch, &r.account_id, id, &r.volume_id, r.force).await;
+        answer(gone.map(|()| pb::ReleaseVolumePlugResponse {}))
     }
 
     async fn batch_get_instances(

@@ -183,6 +183,6 @@ async fn make_private(dir: &Path) -> std::io::Result<()> {
 pub(super) fn refused(id: InstanceId, error: HypervisorError) -> LauncherError {
     match error {
         HypervisorError::Missing { hint } => LauncherError::NoHypervisor { hint },
-        HypervisorError::Failed(why) => LauncherError::MachineFailed { id, why },
+        other => LauncherError::MachineFailed { id, why: other.to_string() },
     }
 }

@@ -1,6 +1,6 @@
 //! What the launcher asks of whatever runs machines.
 
-use std::{fmt, net::Ipv4Addr, path::Path, sync::Arc};
+use std::{fmt, net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::net::UnixStream;
@@ -13,6 +13,12 @@ pub enum HypervisorError {
     /// It is not installed; `hint` says how to get it.
     #[error("no hypervisor is installed")]
     Missing { hint: String },
+    #[error("the guest does not let go of the volume")]
+    Held,
+    #[error("the volume stays for as long as the machine runs")]
+    Fixed,
+    #[error("the machine has no place for another volume")]
+    NoPlace,
     #[error("{0}")]
     Failed(String),
 }
@@ -102,6 +108,18 @@ pub trait Machine: fmt::Debug + Send + Sync + 'static {
 
     /// Ends it without asking the guest; nothing of it is left then.
     async fn quit(&self) -> Result<(), HypervisorError>;
+
+    /// Gives the running guest a volume; one that it has is left as it is.
+    async fn plug(&self, volume: &Volume) -> Result<(), HypervisorError>;
+
+    /// Takes a volume away, by its id: asks the guest and waits up to `limit` until it
+    /// has let go; with `force` takes it all the same then. What is not there is no error.
+    async fn unplug(
+        &self,
+        volume: &str,
+        limit: Duration,
+        force: bool,
+    ) -> Result<(), HypervisorError>;
 
     /// What it wrote on its serial port, the end of it, at most 1 MiB.
     async fn console_log(&self) -> Result<Vec<u8>, HypervisorError>;

@@ -6,6 +6,7 @@ mod end;
 mod fleet;
 mod gate;
 pub mod hypervisor;
+mod plug;
 pub(crate) mod qemu;
 mod ssh;
 

@@ -90,9 +90,9 @@ impl Tree {
         self.meta(&card("subnet-ipv4-cidr-block"), &subnet);
         self.meta(&card("vpc-ipv4-cidr-block"), &subnet);
         let mut others = 0;
-        for (at, volume) in identity.volumes.iter().enumerate() {
+        for volume in &identity.volumes {
             let device = volume.device.as_str();
-            if at == 0 {
+            if device == identity.root_device {
                 self.meta("block-device-mapping/ami", device.trim_start_matches("/dev/"));
                 self.meta("block-device-mapping/root", device);
             } else {

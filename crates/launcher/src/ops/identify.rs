@@ -1,10 +1,10 @@
 use vmint_ids::InstanceId;
 
 use super::Launcher;
-use crate::{Instance, LauncherError, Result, Volume, instance::MAX_LAUNCH};
-
-/// As many disks as a machine has letters for.
-const MAX_VOLUMES: usize = 26;
+use crate::{
+    Instance, LauncherError, Result, Volume,
+    instance::{MAX_LAUNCH, MAX_VOLUMES},
+};
 
 impl Launcher {
     /// Gives pending instances their volumes, the root first, and draws their addresses.
@@ -28,20 +28,22 @@ impl Launcher {
     }
 }
 
-fn check(volume: &Volume) -> Result<()> {
+/// That a machine can have the volume.
+pub(super) fn check(volume: &Volume) -> Result<()> {
     let field = LauncherError::field;
     if volume.id.parse::<vmint_ids::VolumeId>().is_err() {
-        return Err(field("instances.volumes.volume_id", "must be a volume's id"));
+        return Err(field("volume_id", "must be a volume's id"));
     }
-    if !(1..=64).contains(&volume.device.len()) {
-        return Err(field("instances.volumes.device_name", "use 1 to 64 characters"));
+    let plain = volume.device.bytes().all(|b| b.is_ascii_graphic());
+    if !(1..=64).contains(&volume.device.len()) || !plain {
+        return Err(field("device_name", "use 1 to 64 printable characters without spaces"));
     }
     let path = volume.export.to_str();
     if !volume.export.is_absolute() || path.is_none_or(|p| p.len() > 107) {
-        return Err(field("instances.volumes.export_path", "must be a socket's absolute path"));
+        return Err(field("export_path", "must be a socket's absolute path"));
     }
     if volume.size_bytes == 0 || !volume.size_bytes.is_multiple_of(512) {
-        return Err(field("instances.volumes.size_bytes", "must be a multiple of 512"));
+        return Err(field("size_bytes", "must be a multiple of 512"));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ mod events;
 mod identify;
 mod key_pairs;
 mod list;
+mod plug;
 mod reboot;
 mod reserve;
 mod start;

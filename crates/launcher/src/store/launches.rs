@@ -102,14 +102,20 @@ impl Records {
         self.commit(move |tx| {
             fence(tx, epoch)?;
             let mut instances = Vec::new();
-            for (id, volumes) in given {
+            for (id, mut volumes) in given {
+                for volume in &mut volumes {
+                    volume.attached_at = now(tx);
+                }
                 let mut instance = must_get(tx, id)?;
                 if instance.unlaunched() {
                     if instance.state != State::Pending {
                         return Err(TxError::Refused(instance.not_now("prepare")));
                     }
                     match &mut instance.identity {
-                        Some(identity) => identity.volumes = volumes,
+                        Some(identity) => {
+                            identity.root_device = root_of(&volumes);
+                            identity.volumes = volumes;
+                        }
                         none => *none = Some(draw(tx, id, volumes, network)?),
                     }
                     put(tx, &instance, &[])?;
@@ -133,6 +139,11 @@ impl Records {
                 State::Running => {}
                 State::Pending if !instance.unlaunched() => {}
                 State::Stopped => {
+                    if let Some(identity) = instance.identity.as_ref().filter(|d| !d.has_root()) {
+                        let device = identity.root_device.clone();
+                        let id = instance.id;
+                        return Err(TxError::Refused(LauncherError::NoRoot { id, device }));
+                    }
                     room(tx, limits, 1, instance.memory_mib)?;
                     let at = now(tx);
                     instance.enter(State::Pending, "", at).map_err(TxError::Refused)?;
@@ -197,6 +208,10 @@ fn already(found: Vec<Instance>, new: &NewInstances) -> Result<Vec<Instance>> {
     }
 }
 
+fn root_of(volumes: &[Volume]) -> String {
+    volumes.first().map(|volume| volume.device.clone()).unwrap_or_default()
+}
+
 /// Draws a place in the networks that no other instance has.
 fn draw(tx: &mut Tx<'_>, id: InstanceId, volumes: Vec<Volume>, network: Network) -> Body<Identity> {
     // The subnet's first addresses are its router's; its last, QEMU's DHCP wants.
@@ -224,6 +239,7 @@ fn draw(tx: &mut Tx<'_>, id: InstanceId, volumes: Vec<Volume>, network: Network)
     let mut token_secret = [0; 32];
     getrandom::fill(&mut token_secret).map_err(|_| full())?;
     Ok(Identity {
+        root_device: root_of(&volumes),
         volumes,
         slot,
         mac: mac_of(id),

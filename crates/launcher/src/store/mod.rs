@@ -4,6 +4,7 @@ mod instances;
 mod key_pairs;
 mod launches;
 mod record;
+mod volumes;
 
 use tokio::sync::watch;
 use vmint_ids::InstanceId;

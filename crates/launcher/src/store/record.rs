@@ -78,6 +78,9 @@ struct IdentityRecord {
     uuid: String,
     #[prost(bytes = "vec", tag = "6")]
     token_secret: Vec<u8>,
+    /// Empty in old records: that of the first volume.
+    #[prost(string, tag = "7")]
+    root_device: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -92,6 +95,8 @@ struct VolumeRecord {
     export: String,
     #[prost(uint64, tag = "5")]
     size_bytes: u64,
+    #[prost(int64, tag = "6")]
+    attached_at: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -223,6 +228,7 @@ impl From<&Identity> for IdentityRecord {
             delete_on_termination: v.delete_on_termination,
             export: v.export.to_string_lossy().into_owned(),
             size_bytes: v.size_bytes,
+            attached_at: v.attached_at,
         };
         Self {
             volumes: identity.volumes.iter().map(volume).collect(),
@@ -231,6 +237,7 @@ impl From<&Identity> for IdentityRecord {
             private_ip: identity.private_ip.into(),
             uuid: identity.uuid.clone(),
             token_secret: identity.token_secret.to_vec(),
+            root_device: identity.root_device.clone(),
         }
     }
 }
@@ -284,9 +291,15 @@ impl TryFrom<IdentityRecord> for Identity {
             delete_on_termination: v.delete_on_termination,
             export: v.export.into(),
             size_bytes: v.size_bytes,
+            attached_at: v.attached_at,
+        };
+        let root_device = match r.volumes.first() {
+            Some(first) if r.root_device.is_empty() => first.device.clone(),
+            _ => r.root_device,
         };
         Ok(Self {
             volumes: r.volumes.into_iter().map(volume).collect(),
+            root_device,
             slot: r.slot,
             mac: r.mac.try_into().map_err(damaged)?,
             private_ip: r.private_ip.into(),

@@ -50,6 +50,10 @@ pub(crate) struct Pretence {
     /// Heeds the power button.
     pub(crate) polite: bool,
     pub(crate) resets: Mutex<usize>,
+    /// Volumes that came later, by id.
+    pub(crate) plugged: Mutex<Vec<String>>,
+    /// Its guest lets go of no volume.
+    pub(crate) clings: Mutex<bool>,
     end: watch::Sender<Option<End>>,
 }
 
@@ -98,6 +102,8 @@ impl Hypervisor for Pretended {
             started_at: now(),
             polite: plan.memory_mib < 512,
             resets: Mutex::default(),
+            plugged: Mutex::default(),
+            clings: Mutex::default(),
             end: watch::Sender::new(None),
         });
         self.machines.lock().unwrap().insert(dir.to_owned(), Arc::clone(&machine));
@@ -154,6 +160,25 @@ impl Machine for Handle {
 
     async fn quit(&self) -> Result<(), HypervisorError> {
         self.0.end("its process ended", Some(now()));
+        Ok(())
+    }
+
+    async fn plug(&self, volume: &Volume) -> Result<(), HypervisorError> {
+        let mut plugged = self.0.plugged.lock().unwrap();
+        if plugged.len() == 2 {
+            return Err(HypervisorError::NoPlace);
+        }
+        if !plugged.contains(&volume.id) {
+            plugged.push(volume.id.clone());
+        }
+        Ok(())
+    }
+
+    async fn unplug(&self, volume: &str, _: Duration, force: bool) -> Result<(), HypervisorError> {
+        if *self.0.clings.lock().unwrap() && !force {
+            return Err(HypervisorError::Held);
+        }
+        self.0.plugged.lock().unwrap().retain(|id| id != volume);
         Ok(())
     }
 
@@ -283,6 +308,7 @@ pub(crate) fn volume() -> Volume {
         delete_on_termination: true,
         export: "/run/exports/a/nbd.sock".into(),
         size_bytes: 1 << 30,
+        attached_at: 0,
     }
 }
 

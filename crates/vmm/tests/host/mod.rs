@@ -111,7 +111,7 @@ pub(crate) async fn machine(disk: &Disk, size_bytes: u64) -> Result<MachineSpec,
             size_bytes,
             read_only: false,
         }],
-        spare_ports: 8,
+        spare_ports: 6,
         network: NetworkSpec {
             model: NicModel::Virtio,
             mac: [2, 0, 0, 0, 0, 1],

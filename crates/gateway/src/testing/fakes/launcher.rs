@@ -100,6 +100,7 @@ fake! {
             delete_on_termination: request.delete_on_termination,
             export_path: request.export_path,
             size_bytes: request.size_bytes,
+            attach_time: None,
         };
         let instance = world.instances.get_mut(&request.instance_id).unwrap();
         assert_eq!(instance.account_id, request.account_id);
