@@ -30,6 +30,8 @@ pub(crate) enum GatewayError {
     NotAvailable { id: String, state: &'static str },
     #[error("image {id} is sold under a product, so it can't be launchable by everybody")]
     HasProducts { id: String },
+    #[error("image {id} is encrypted, so it can't be launchable by everybody")]
+    Encrypted { id: String },
     #[error("product `{code}` belongs to another account")]
     NotSeller { code: String },
     #[error("instance {id} is {state}: it must be running or stopped")]
@@ -104,6 +106,9 @@ impl Describe for GatewayError {
             E::HasProducts { id } => new(Kind::Precondition, Reason::ImageHasProductCodes)
                 .with("imageId", id)
                 .hint("share it with accounts instead; they subscribe to the product"),
+            E::Encrypted { id } => new(Kind::Precondition, Reason::ImageEncrypted)
+                .with("imageId", id)
+                .hint("share it with accounts instead"),
             E::NotSeller { code } => {
                 new(Kind::Forbidden, Reason::NotOwner).with("productCode", code)
             }

@@ -12,6 +12,9 @@ pub struct Config {
     pub service: ServiceConfig,
     /// Where the sockets of attached volumes lie. The launcher sees it too.
     pub exports_dir: PathBuf,
+    /// Where keys lie that data are encrypted under; not to be backed up with
+    /// the data.
+    pub keys_dir: PathBuf,
     /// The largest file an import may send, in bytes.
     pub max_import_bytes: u64,
     /// The largest disk an image may hold, in bytes.
@@ -39,6 +42,7 @@ impl Config {
     #[must_use]
     pub fn new(service: ServiceConfig) -> Self {
         Self {
+            keys_dir: service.data.with_file_name("storage-keys"),
             service,
             exports_dir: PathBuf::from("/run/vmint/exports"),
             max_import_bytes: 1 << 40,

@@ -3,12 +3,12 @@
 use vmint_api::storage::v1::StorageErrorReason as Reason;
 use vmint_blocks::BlocksError;
 use vmint_disk::DiskError;
-use vmint_ids::{ImageId, LineageId, SnapshotId, VolumeId};
+use vmint_ids::{ImageId, KmsKeyId, LineageId, SnapshotId, VolumeId};
 use vmint_images::ImageError;
 use vmint_rpc::{BadToken, Describe, Fault, Kind};
 use vmint_store::{Fenced, Reused, StoreError, TxError};
 
-use crate::volume::BadSize;
+use crate::{key::BadChange, volume::BadSize};
 
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 
@@ -49,6 +49,20 @@ pub enum StorageError {
     Io(#[source] std::io::Error),
     #[error("the data key {id} is gone for good, and with it what it encrypted")]
     DataKeyGone { id: LineageId },
+    #[error("key {id} does not exist")]
+    NoSuchKey { id: KmsKeyId },
+    #[error("key {id} is disabled or is to be deleted: enable it, or use another one")]
+    KeyNotUsable { id: KmsKeyId },
+    #[error("key {id} can't change so: {why}")]
+    KeyState { id: KmsKeyId, why: BadChange },
+    #[error("snapshot {id} is encrypted and so are its copies: leave `encrypted` out")]
+    DecryptionRefused { id: SnapshotId },
+    #[error("snapshot {id} is not encrypted: delete it instead")]
+    NotEncrypted { id: SnapshotId },
+    #[error("volume {id} needs the data: detach it first, or wait for its owner to")]
+    DataInUse { id: VolumeId },
+    #[error("the keys can't be reached")]
+    Provider(#[source] std::io::Error),
     #[error("a record is damaged")]
     Damaged,
     #[error("the store failed")]
@@ -135,13 +149,34 @@ impl Describe for StorageError {
             Self::Fenced(_) => fault(Kind::Precondition, Reason::SagaFenced),
             Self::DiskFull => fault(Kind::OverQuota, Reason::DiskFull)
                 .hint("df -h shows where the space went; nothing was lost"),
+            Self::NoSuchKey { id } => {
+                fault(Kind::NotFound, Reason::KeyNotFound).with("kms_key_id", id)
+            }
+            Self::KeyNotUsable { id } => fault(Kind::Precondition, Reason::KeyNotUsable)
+                .with("kms_key_id", id)
+                .hint("EnableKey lets it be used again"),
+            Self::KeyState { id, .. } => {
+                fault(Kind::Precondition, Reason::KeyStateInvalid).with("kms_key_id", id)
+            }
+            Self::DecryptionRefused { id } => {
+                fault(Kind::BadRequest, Reason::DecryptionRefused).with("snapshot_id", id)
+            }
+            Self::NotEncrypted { id } => fault(Kind::Precondition, Reason::FieldInvalid)
+                .field("snapshot_id", "name an encrypted snapshot")
+                .with("snapshot_id", id),
+            Self::DataInUse { id } => {
+                fault(Kind::Precondition, Reason::DataInUse).with("volume_id", id)
+            }
             Self::DataKeyGone { id } => {
                 fault(Kind::Precondition, Reason::DataKeyGone).with("lineage_id", id)
             }
             Self::Blocks(_) => fault(Kind::Internal, Reason::DataDamaged),
-            Self::Disk(_) | Self::Io(_) | Self::Damaged | Self::Store(_) | Self::Worker(_) => {
-                fault(Kind::Internal, Reason::StoreFailed)
-            }
+            Self::Disk(_)
+            | Self::Io(_)
+            | Self::Provider(_)
+            | Self::Damaged
+            | Self::Store(_)
+            | Self::Worker(_) => fault(Kind::Internal, Reason::StoreFailed),
         }
     }
 }

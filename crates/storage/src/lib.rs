@@ -2,7 +2,8 @@
 //!
 //! Trees: `snapshots.v1` by id, with indexes by account and by the images that
 //! need it; `volumes.v1` by id, with indexes by account and by instance;
-//! `requests.v1`, answers already given; `epochs.v1`, which gateway speaks.
+//! `keys.v1`, `default-keys.v1` and `lineages.v1`, what data at rest are encrypted
+//! under; `requests.v1`, answers already given; `epochs.v1`, which gateway speaks.
 //!
 //! Invariants: a completed snapshot's content never changes and is in the
 //! block store; a snapshot that an image needs is not deleted; every attached
@@ -11,10 +12,13 @@
 
 mod config;
 mod content_label;
+mod data_keys;
 mod error;
 mod grpc;
+mod key;
 mod live;
 mod ops;
+mod provider;
 mod snapshot;
 mod store;
 mod volume;
@@ -27,6 +31,7 @@ use std::{
 };
 
 use vmint_api::storage::v1::{
+    key_service_server::KeyServiceServer,
     storage_internal_service_server::StorageInternalServiceServer,
     storage_service_server::StorageServiceServer,
 };
@@ -37,8 +42,10 @@ use vmint_store::Store;
 pub use config::Config;
 pub use content_label::BadLabel;
 pub use error::{Result, StorageError};
-pub use grpc::{Internal, Public};
+pub use grpc::{Internal, Keys, Public};
+pub use key::{BadChange, Key, KeyState};
 pub use ops::Storage;
+pub use provider::{FileKeys, KeyProvider};
 pub use snapshot::{Consistency, Content, Seal, Snapshot, SnapshotState};
 pub use volume::{Attachment, BadSize, MAX_VOLUME_BYTES, Volume};
 
@@ -84,6 +91,9 @@ pub async fn run(
                 () = stop.cancelled() => return Ok::<_, RunError>(()),
                 () = tokio::time::sleep(config.collect_every()) => {}
             }
+            if let Err(error) = collecting.tend_keys().await {
+                tracing::error!(error = %vmint_rpc::chain(&error), "keys were not tended");
+            }
             match collecting.collect().await {
                 Ok(0) => {}
                 Ok(bytes) => tracing::info!(bytes, "collected"),
@@ -96,6 +106,7 @@ pub async fn run(
     let public = StorageServiceServer::new(Public(storage.clone()));
     let ended = daemon
         .service(public.max_decoding_message_size(MAX_MESSAGE))
+        .service(KeyServiceServer::new(Keys(storage.clone())))
         .service(StorageInternalServiceServer::new(Internal(storage.clone())))
         .task("collect", collect)
         .poisoned(async move { poisoned.poisoned().await })

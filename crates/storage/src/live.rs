@@ -15,7 +15,7 @@ use vmint_blocks::Tree;
 use vmint_disk::{Base, Export, Volume as Disk};
 use vmint_ids::VolumeId;
 
-use crate::{Content, Result, StorageError, Volume};
+use crate::{Content, Result, StorageError, Volume, data_keys::DataKeys};
 
 /// The socket's name in the directory that is a volume's capability. The
 /// directory's name can't be guessed, so the socket itself may be open to the
@@ -31,6 +31,7 @@ const LET_GO: Duration = Duration::from_secs(10);
 pub(crate) struct Live {
     volumes_dir: PathBuf,
     exports_dir: PathBuf,
+    keys: Arc<DataKeys>,
     open: Mutex<HashMap<VolumeId, Arc<Open>>>,
 }
 
@@ -44,8 +45,8 @@ pub(crate) struct Open {
 }
 
 impl Live {
-    pub(crate) fn new(volumes_dir: PathBuf, exports_dir: PathBuf) -> Self {
-        Self { volumes_dir, exports_dir, open: Mutex::default() }
+    pub(crate) fn new(volumes_dir: PathBuf, exports_dir: PathBuf, keys: Arc<DataKeys>) -> Self {
+        Self { volumes_dir, exports_dir, keys, open: Mutex::default() }
     }
 
     pub(crate) fn get(&self, id: VolumeId) -> Option<Arc<Open>> {
@@ -80,14 +81,15 @@ impl Live {
             let tree = tree(&content).map_err(io::Error::other)?;
             Ok(Arc::new(tree) as Arc<dyn Base>)
         };
-        let disk = match Disk::open(&dir, find) {
+        let key = self.keys.of_volume(volume)?;
+        let disk = match Disk::open_with(&dir, key.as_ref(), find) {
             Ok(disk) => disk,
             Err(vmint_disk::DiskError::Missing(_)) => {
                 let label = volume.base.map(|content| content.to_string());
                 let base = volume.base.as_ref().map(&tree).transpose()?;
                 let base = base.map(|tree| Arc::new(tree) as Arc<dyn Base>);
                 let base = label.as_deref().zip(base);
-                let disk = Disk::create(&dir, volume.size_bytes, base)?;
+                let disk = Disk::create_with(&dir, volume.size_bytes, base, key.as_ref())?;
                 disk.flush()?;
                 disk
             }
@@ -167,7 +169,8 @@ impl Live {
             let tree = tree(&content).map_err(io::Error::other)?;
             Ok(Arc::new(tree) as Arc<dyn Base>)
         };
-        match Disk::open(&self.dir(volume.id), find) {
+        let key = self.keys.of_volume(volume)?;
+        match Disk::open_with(&self.dir(volume.id), key.as_ref(), find) {
             Ok(disk) => parsed(disk.base_label()),
             Err(vmint_disk::DiskError::Missing(_)) => Ok(volume.base),
             Err(error) => Err(error.into()),

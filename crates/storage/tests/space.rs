@@ -62,6 +62,7 @@ async fn a_copy_outlives_its_source() {
         }],
         image_id: image(1),
         description: "a copy".to_owned(),
+        ..pb::EnsureSnapshotCopyRequest::default()
     };
     let made = running.internal.ensure_snapshot_copy(copy.clone()).await.unwrap().into_inner();
     assert_eq!(made.snapshots[0].new_bytes, 0);

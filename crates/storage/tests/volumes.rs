@@ -206,6 +206,7 @@ async fn product_codes_follow_the_data() {
         }],
         image_id: image(2),
         description: String::new(),
+        ..pb::EnsureSnapshotCopyRequest::default()
     };
     let copy = running.internal.ensure_snapshot_copy(copy).await.unwrap().into_inner();
     assert_eq!(copy.snapshots[0].product_codes, both);

@@ -93,7 +93,8 @@ fn plan(caller: &Caller, request: CopyImageRequest, source: Image) -> CopyPlan {
         progress_percent: 0,
         ..source
     };
-    CopyPlan { image: Some(image), copies }
+    let (encrypted, kms_key_id) = (request.encrypted, request.kms_key_id);
+    CopyPlan { image: Some(image), copies, encrypted, kms_key_id }
 }
 
 /// pin the source → record → owner → snapshots → **available** → unpin.
@@ -118,6 +119,10 @@ pub(super) struct CopyPlan {
     image: Option<Image>,
     #[prost(message, repeated, tag = "2")]
     copies: Vec<SnapshotCopy>,
+    #[prost(bool, tag = "40")]
+    encrypted: bool,
+    #[prost(string, tag = "41")]
+    kms_key_id: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -207,6 +212,8 @@ impl Kind for Duplicate {
                     copies: plan.copies.clone(),
                     image_id: image.image_id.clone(),
                     description: image.description.clone(),
+                    encrypted: plan.encrypted,
+                    kms_key_id: plan.kms_key_id.clone(),
                 };
                 let ids = plan.snapshot_ids();
                 let mut storage = self.peers.storage(&at.caller());

@@ -3,14 +3,18 @@ use std::time::Duration;
 use prost::Message;
 use tonic::Status;
 use vmint_api::{
-    catalog::v1::{EnsureVisibilityHintRequest, ImageState},
+    catalog::v1::{EnsureVisibilityHintRequest, Image, ImageState},
     gateway::v1::{ModifyLaunchPermissionRequest, ModifyLaunchPermissionResponse},
     permissions::v1::EnsureLaunchPermissionRequest,
+    storage::v1::BatchGetSnapshotsRequest,
 };
 use vmint_ids::AccountId;
-use vmint_rpc::Caller;
+use vmint_rpc::{Caller, Retry, retry};
 
-use super::{Gateway, asked, find_image::state_name};
+use super::{
+    Gateway, asked,
+    find_image::{on_behalf, state_name},
+};
 use crate::{
     GatewayError,
     peers::Peers,
@@ -39,6 +43,9 @@ impl Gateway {
                 if request.add_public && !image.product_codes.is_empty() {
                     return Err(GatewayError::HasProducts { id }.into());
                 }
+                if request.add_public && self.is_encrypted(caller, &image).await? {
+                    return Err(GatewayError::Encrypted { id }.into());
+                }
                 let change = EnsureLaunchPermissionRequest {
                     saga: None,
                     image_id: id.clone(),
@@ -54,6 +61,22 @@ impl Gateway {
         };
         let ShareMemo { public, account_ids, revision } = self.sagas.to_end::<Share>(saga).await?;
         Ok(ModifyLaunchPermissionResponse { public, account_ids, revision })
+    }
+
+    async fn is_encrypted(&self, caller: &Caller, image: &Image) -> Result<bool, Status> {
+        let disks = image.block_device_mappings.iter().filter_map(|disk| disk.ebs.as_ref());
+        let snapshot_ids: Vec<_> =
+            disks.map(|ebs| ebs.snapshot_id.clone()).filter(|id| !id.is_empty()).collect();
+        if snapshot_ids.is_empty() {
+            return Ok(false);
+        }
+        let storage = self.peers.storage(&on_behalf(caller));
+        let found = retry(Retry::default(), || {
+            let request = BatchGetSnapshotsRequest { snapshot_ids: snapshot_ids.clone() };
+            let mut storage = storage.clone();
+            async move { storage.batch_get_snapshots(request).await }
+        });
+        Ok(found.await?.into_inner().snapshots.iter().any(|snapshot| snapshot.encrypted))
     }
 }
 

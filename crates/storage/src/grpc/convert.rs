@@ -11,6 +11,7 @@ use vmint_rpc::{Caller, PageToken};
 
 use crate::{
     Result, Snapshot, StorageError, Volume,
+    key::Wish,
     ops::{NewVolume, Step},
     snapshot::{SnapshotState, gib},
 };
@@ -79,11 +80,17 @@ pub(super) fn page_start<K: vmint_store::Key>(
     after.map(|key| K::decode(&key).ok_or(StorageError::Damaged)).transpose()
 }
 
+/// What is asked of a copy; not asking leaves it as the source is.
+pub(super) fn wish(encrypted: bool, key: &str) -> Result<Wish> {
+    let key = if key.is_empty() { None } else { Some(id("kms_key_id", key)?) };
+    Ok(Wish { encrypted: encrypted.then_some(true), key })
+}
+
 fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-fn time(ms: u64) -> Timestamp {
+pub(super) fn time(ms: u64) -> Timestamp {
     let (seconds, rest) = (ms / 1000, ms % 1000);
     let nanos = i32::try_from(rest * 1_000_000).unwrap_or_default();
     Timestamp { seconds: number(seconds), nanos }

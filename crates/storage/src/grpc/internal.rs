@@ -6,7 +6,9 @@ use vmint_api::storage::v1::storage_internal_service_server::StorageInternalServ
 use vmint_ids::AccountId;
 use vmint_rpc::to_status;
 
-use super::convert::{codes, id, ids, new_volume, page_size, page_start, snapshot, step, volume};
+use super::convert::{
+    codes, id, ids, new_volume, page_size, page_start, snapshot, step, volume, wish,
+};
 use crate::{Storage, StorageError};
 
 /// Serves sagas and joins.
@@ -68,6 +70,7 @@ impl StorageInternalService for Internal {
             id("image_id", &request.image_id).map_err(status)?,
             pairs.collect::<Result<_, StorageError>>().map_err(status)?,
             request.description,
+            wish(request.encrypted, &request.kms_key_id).map_err(status)?,
         );
         let snapshots = copies.await.map_err(status)?.iter().map(snapshot).collect();
         Ok(Response::new(pb::EnsureSnapshotCopyResponse { snapshots }))

@@ -2,7 +2,9 @@
 
 mod convert;
 mod internal;
+mod keys;
 mod public;
 
 pub use internal::Internal;
+pub use keys::Keys;
 pub use public::Public;

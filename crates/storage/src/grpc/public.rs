@@ -21,12 +21,12 @@ pub struct Public(pub Storage);
 type Answer<T> = Result<Response<T>, Status>;
 
 #[allow(clippy::needless_pass_by_value, reason = "it stands in map_err")]
-fn status(error: StorageError) -> Status {
+pub(super) fn status(error: StorageError) -> Status {
     to_status(&error)
 }
 
 /// A mutation as the ledger knows it.
-fn asked(caller: &Caller, method: &str, request_id: &str, body: &impl Message) -> Asked {
+pub(super) fn asked(caller: &Caller, method: &str, request_id: &str, body: &impl Message) -> Asked {
     Asked {
         account: caller.account.clone(),
         method: method.to_owned(),

@@ -79,6 +79,7 @@ impl Storage {
     /// levels what a crash left in between: directories without a record, a
     /// record behind its directory, sockets of nobody.
     pub async fn restore(&self) -> Result<()> {
+        self.finish_doomed().await?;
         let storage = self.clone();
         let moved = Self::blocking(move || {
             let (mut after, mut moved) = (None, Vec::new());
@@ -160,6 +161,7 @@ fn new_volume(
         }
         None => None,
     };
+    Storage::may_use(read, base)?;
     let size_bytes = size_for(wanted.size_gib, base.map(|content| content.size_bytes))?;
     Ok(Volume {
         id: wanted.id,

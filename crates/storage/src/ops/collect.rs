@@ -40,10 +40,10 @@ impl Storage {
             // missed.
             let collection = storage.blocks.begin_collect();
             let root =
-                |c: Content| Ok((storage.domain(c.domain, c.lineage)?, c.root, c.size_bytes));
+                |c: Content| (storage.open_domain(c.domain, c.lineage), c.root, c.size_bytes);
             let needed = {
                 let _alone = storage.listing.blocking_write();
-                storage.needed()?.into_iter().map(root).collect::<Result<Vec<_>>>()?
+                storage.needed()?.into_iter().map(root).collect::<Vec<_>>()
             };
             let report = collection.sweep(needed, Some(storage.config.trash()))?;
             Ok(report.deleted_bytes)

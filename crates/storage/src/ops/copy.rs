@@ -1,18 +1,21 @@
 //! Another snapshot of the same content.
 
+use std::collections::HashMap;
+
 use vmint_ids::{AccountId, ImageId, SnapshotId};
 use vmint_store::TxError;
 
 use super::Step;
 use crate::{
     Result, Snapshot, Storage, StorageError,
+    key::Wish,
     snapshot::SnapshotState,
     store::{fence, snapshots},
 };
 
 impl Storage {
-    /// Makes `(source, copy)` pairs for `account`. Costs no space: both name
-    /// the same tree, and either may go without the other.
+    /// Makes `(source, copy)` pairs for `account`. Costs no space where both name the same tree,
+    /// and either may go without the other; what is to be encrypted otherwise is chunked anew.
     pub(crate) async fn ensure_copies(
         &self,
         step: Step,
@@ -20,7 +23,18 @@ impl Storage {
         image: ImageId,
         pairs: Vec<(SnapshotId, SnapshotId)>,
         description: String,
+        wish: Wish,
     ) -> Result<Vec<Snapshot>> {
+        // Encrypting anew takes its time, so it is done first; a pin keeps it until the commit.
+        let mut covered = HashMap::new();
+        for (source, id) in &pairs {
+            let store = self.records.store();
+            if snapshots::find(store, *id)?.is_none()
+                && let Some(source) = snapshots::find(store, *source)?
+            {
+                covered.insert(*id, self.cover(&source, account, wish).await?);
+            }
+        }
         let _listed = self.listing.read().await;
         self.records
             .commit(move |tx| {
@@ -38,8 +52,13 @@ impl Storage {
                         let id = source.id;
                         return Err(TxError::Refused(StorageError::NotCompleted { id }));
                     }
+                    let cover = covered.get(&id);
+                    let cover =
+                        cover.ok_or(TxError::Refused(StorageError::NoSuchSnapshot { id }))?;
                     let copy = Snapshot {
                         id,
+                        state: SnapshotState::Completed(cover.content),
+                        seal: cover.seal,
                         account,
                         description: description.clone(),
                         images: [image].into(),
@@ -52,8 +71,9 @@ impl Storage {
                     snapshots::put(tx, &copy)?;
                     copies.push(copy);
                 }
-                Ok(copies)
+                Ok((copies, covered))
             })
             .await
+            .map(|(copies, _)| copies)
     }
 }

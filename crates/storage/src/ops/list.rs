@@ -16,7 +16,7 @@ pub(crate) struct Page<T> {
 
 impl<T> Page<T> {
     /// Of one item more than was asked for, if there is one.
-    fn cut(mut items: Vec<T>, size: usize) -> Self {
+    pub(super) fn cut(mut items: Vec<T>, size: usize) -> Self {
         let more = items.len() > size;
         items.truncate(size);
         Self { items, more }

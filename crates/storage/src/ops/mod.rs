@@ -3,9 +3,12 @@
 mod attach;
 mod collect;
 mod copy;
+mod cover;
 mod delete;
 mod freeze;
 mod import;
+mod keys;
+mod lineage;
 mod list;
 mod release;
 mod usage;
@@ -14,11 +17,10 @@ mod uses;
 use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
-use vmint_blocks::{BlockStore, Domain, Tree};
-use vmint_ids::{AccountId, LineageId};
+use vmint_blocks::{BlockStore, Tree};
 use vmint_store::Store;
 
-use crate::{Config, Content, Result, live::Live, store::Records};
+use crate::{Config, Content, FileKeys, Result, data_keys::DataKeys, live::Live, store::Records};
 
 pub(crate) use attach::NewVolume;
 
@@ -28,6 +30,7 @@ pub struct Storage {
     pub(crate) records: Records,
     pub(crate) blocks: BlockStore,
     pub(crate) live: Arc<Live>,
+    pub(crate) keys: Arc<DataKeys>,
     pub(crate) config: Arc<Config>,
     /// What deduplication domains are derived from.
     secret: Arc<[u8]>,
@@ -51,25 +54,19 @@ impl Storage {
     /// back.
     #[must_use]
     pub fn new(store: Store, blocks: BlockStore, secret: &[u8], config: Config) -> Self {
-        let live = Live::new(config.service.data.join("volumes"), config.exports_dir.clone());
+        let keys = Arc::new(DataKeys::new(Arc::new(FileKeys::new(config.keys_dir.clone()))));
+        let volumes = config.service.data.join("volumes");
+        let live = Live::new(volumes, config.exports_dir.clone(), keys.clone());
         Self {
             records: Records::new(store),
             blocks,
             live: Arc::new(live),
+            keys,
             config: Arc::new(config),
             secret: secret.into(),
             heavy: Arc::new(tokio::sync::Semaphore::new(4)),
             tasks: TaskTracker::new(),
             listing: Arc::default(),
-        }
-    }
-
-    /// The deduplication domain of what an account brings in, encrypted with
-    /// the data key of a lineage if there is one.
-    pub(crate) fn domain(&self, account: AccountId, lineage: Option<LineageId>) -> Result<Domain> {
-        match lineage {
-            None => Ok(Domain::derive(&self.secret, &account.to_string())),
-            Some(id) => Err(crate::StorageError::DataKeyGone { id }),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What storage keeps, and how it is found again.
 
+pub(crate) mod keys;
 mod record;
 pub(crate) mod snapshots;
 pub(crate) mod volumes;
@@ -14,12 +15,16 @@ pub(crate) static SNAPSHOTS: Table<SnapshotId, SnapshotRecord> = Table::new("sna
     .with_index("account", |_, record: &SnapshotRecord| vec![record.account.clone().into_bytes()])
     .with_index("image", |_, record: &SnapshotRecord| {
         record.images.iter().map(|image| image.clone().into_bytes()).collect()
-    });
+    })
+    .with_index("lineage", |_, record: &SnapshotRecord| record.readable_lineage());
 
 pub(crate) static VOLUMES: Table<VolumeId, VolumeRecord> = Table::new("volumes.v1")
     .with_index("account", |_, record: &VolumeRecord| vec![record.account.clone().into_bytes()])
     .with_index("instance", |_, record: &VolumeRecord| {
         record.attachment.iter().map(|at| at.instance.clone().into_bytes()).collect()
+    })
+    .with_index("lineage", |_, record: &VolumeRecord| {
+        record.seal.iter().map(|seal| seal.lineage.clone().into_bytes()).collect()
     });
 
 static FENCE: Fence = Fence::new("epochs.v1", &[0; 8]);

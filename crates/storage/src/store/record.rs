@@ -24,7 +24,7 @@ pub(crate) struct ContentRecord {
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct SealRecord {
     #[prost(string, tag = "1")]
-    lineage: String,
+    pub(crate) lineage: String,
     #[prost(string, tag = "2")]
     key: String,
 }
@@ -86,7 +86,7 @@ pub(crate) struct VolumeRecord {
     #[prost(uint64, tag = "8")]
     created_ms: u64,
     #[prost(message, optional, tag = "40")]
-    seal: Option<SealRecord>,
+    pub(crate) seal: Option<SealRecord>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -139,6 +139,14 @@ impl TryFrom<&ContentRecord> for Content {
             root: Root::from_bytes(root),
             size_bytes: record.size_bytes,
         })
+    }
+}
+
+impl SnapshotRecord {
+    /// Whose data key it needs; none if it has failed, as it then needs nothing.
+    pub(crate) fn readable_lineage(&self) -> Vec<Vec<u8>> {
+        let seal = self.seal.iter().filter(|_| self.state != 3);
+        seal.map(|seal| seal.lineage.clone().into_bytes()).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Snapshots as records.
 
-use vmint_ids::{AccountId, ImageId, SnapshotId};
+use vmint_ids::{AccountId, ImageId, LineageId, SnapshotId};
 use vmint_store::{Read, Tx, TxError};
 
 use super::{Records, SNAPSHOTS, listed};
@@ -29,6 +29,15 @@ pub(crate) fn remove(tx: &mut Tx<'_>, id: SnapshotId) -> Result<(), TxError<Stor
 /// Every snapshot that `image` needs.
 pub(crate) fn of_image(read: &impl Read, image: ImageId) -> Result<Vec<Snapshot>> {
     listed(&SNAPSHOTS, read, "image", &image.to_string(), None, 1000)
+}
+
+/// Snapshots that need the data key of `lineage`.
+pub(crate) fn of_lineage(
+    read: &impl Read,
+    lineage: LineageId,
+    limit: usize,
+) -> Result<Vec<Snapshot>> {
+    listed(&SNAPSHOTS, read, "lineage", &lineage.to_string(), None, limit)
 }
 
 impl Records {

@@ -1,6 +1,6 @@
 //! Volumes as records.
 
-use vmint_ids::{AccountId, InstanceId, VolumeId};
+use vmint_ids::{AccountId, InstanceId, LineageId, VolumeId};
 use vmint_store::{Read, Tx, TxError};
 
 use super::{Records, VOLUMES, listed};
@@ -22,6 +22,15 @@ pub(crate) fn remove(tx: &mut Tx<'_>, id: VolumeId) -> Result<(), TxError<Storag
 /// Every volume attached to `instance`.
 pub(crate) fn of_instance(read: &impl Read, instance: InstanceId) -> Result<Vec<Volume>> {
     listed(&VOLUMES, read, "instance", &instance.to_string(), None, 1000)
+}
+
+/// Volumes that need the data key of `lineage`.
+pub(crate) fn of_lineage(
+    read: &impl Read,
+    lineage: LineageId,
+    limit: usize,
+) -> Result<Vec<Volume>> {
+    listed(&VOLUMES, read, "lineage", &lineage.to_string(), None, limit)
 }
 
 impl Records {

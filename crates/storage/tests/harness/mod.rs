@@ -19,7 +19,8 @@ use tonic::{
 use vmint_api::{
     storage::v1 as pb,
     storage::v1::{
-        import_snapshot_request::Part,
+        import_snapshot_request::Part, key_service_client::KeyServiceClient,
+        key_service_server::KeyServiceServer,
         storage_internal_service_client::StorageInternalServiceClient,
         storage_internal_service_server::StorageInternalServiceServer,
         storage_service_client::StorageServiceClient, storage_service_server::StorageServiceServer,
@@ -29,7 +30,7 @@ use vmint_api::{
 use vmint_blocks::{BlockStore, Stats};
 use vmint_daemon::ServiceConfig;
 use vmint_rpc::{Caller, Fault};
-use vmint_storage::{Config, Internal, Public, Storage};
+use vmint_storage::{Config, Internal, Keys, Public, Storage};
 use vmint_store::Store;
 
 use nbd::Nbd;
@@ -79,6 +80,7 @@ impl Place {
         let (stop, stopped) = oneshot::channel::<()>();
         let server = Server::builder()
             .add_service(StorageServiceServer::with_interceptor(Public(storage.clone()), believe))
+            .add_service(KeyServiceServer::with_interceptor(Keys(storage.clone()), believe))
             .add_service(StorageInternalServiceServer::new(Internal(storage.clone())))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                 drop(stopped.await);
@@ -87,6 +89,7 @@ impl Place {
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         Running {
             users: StorageServiceClient::new(channel.clone()),
+            keys: KeyServiceClient::new(channel.clone()),
             internal: StorageInternalServiceClient::new(channel),
             storage,
             blocks,
@@ -106,6 +109,7 @@ fn believe(mut request: Request<()>) -> Result<Request<()>, Status> {
 
 pub struct Running {
     pub users: StorageServiceClient<Channel>,
+    pub keys: KeyServiceClient<Channel>,
     pub internal: StorageInternalServiceClient<Channel>,
     pub storage: Storage,
     blocks: BlockStore,
@@ -116,8 +120,8 @@ pub struct Running {
 impl Running {
     /// Ends it, so that its directory can be opened again.
     pub async fn stop(self) {
-        let Self { users, internal, storage, blocks, server, stop } = self;
-        drop((users, internal, stop));
+        let Self { users, keys, internal, storage, blocks, server, stop } = self;
+        drop((users, keys, internal, stop));
         server.await.unwrap();
         storage.close().await;
         drop((storage, blocks));

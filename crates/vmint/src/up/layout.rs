@@ -94,6 +94,7 @@ impl Layout {
         self.write("marketplace", &settings!("marketplace", vmint_marketplace::Config))?;
         let mut storage = settings!("storage", vmint_storage::Config);
         storage.exports_dir = self.data.join("exports");
+        storage.keys_dir = self.data.join("storage-keys");
         self.write("storage", &storage)?;
         let mut launcher = settings!("launcher", vmint_launcher::Config);
         launcher.instances_dir = self.data.join("instances");

@@ -151,6 +151,26 @@ async fn what_is_sold_is_not_made_public_and_only_its_seller_puts_a_product_on()
 }
 
 #[tokio::test]
+async fn what_is_encrypted_is_not_made_public() {
+    let lab = Lab::new();
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    let public = pb::ModifyLaunchPermissionRequest {
+        image_id: IMAGE.to_owned(),
+        add_public: true,
+        ..pb::ModifyLaunchPermissionRequest::default()
+    };
+    for snapshot in lab.world.lock().snapshots.values_mut() {
+        snapshot.encrypted = true;
+    }
+    let status = gateway.modify_launch_permission(&owner(), public.clone()).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::FailedPrecondition, "IMAGE_ENCRYPTED", "gateway"));
+    for snapshot in lab.world.lock().snapshots.values_mut() {
+        snapshot.encrypted = false;
+    }
+    assert!(gateway.modify_launch_permission(&owner(), public).await.unwrap().public);
+}
+
+#[tokio::test]
 async fn a_launch_waits_for_a_service_that_is_away() {
     let lab = Lab::new();
     lab.world.lock().away.insert("launcher");

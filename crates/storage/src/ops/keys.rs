@@ -1,0 +1,169 @@
+//! Keys of an account: made, listed, disabled, given a date to go.
+
+use vmint_ids::{AccountId, KmsKeyId};
+use vmint_store::{Asked, TxError};
+
+use super::list::Page;
+use crate::{
+    Result, Storage, StorageError,
+    key::{Change, Key, KeyState},
+    store::{LEDGER, keys},
+};
+
+/// What the ledger keeps: which key.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Answer {
+    #[prost(string, tag = "1")]
+    key: String,
+}
+
+impl Storage {
+    /// Makes a key.
+    pub(crate) async fn create_key(
+        &self,
+        account: AccountId,
+        description: String,
+        asked: Asked,
+    ) -> Result<Key> {
+        if description.len() > 8192 {
+            return Err(StorageError::Invalid {
+                field: "description",
+                what: "text",
+                value: format!("{} bytes", description.len()),
+                rule: "use at most 8192 bytes".to_owned(),
+            });
+        }
+        let new = self.draw_key().await?;
+        let answer = self
+            .records
+            .commit(move |tx| {
+                LEDGER.once(tx, &asked, |tx| {
+                    let created_ms = tx.now_ms();
+                    let state = KeyState::Enabled;
+                    keys::put(tx, &Key { id: new, account, description, state, created_ms })?;
+                    Ok(Answer { key: new.to_string() })
+                })
+            })
+            .await?;
+        let id: KmsKeyId = answer.key.parse().map_err(|_| StorageError::Damaged)?;
+        if id != new {
+            self.undraw_key(new).await?;
+        }
+        tracing::info!(key = %id, %account, "made");
+        self.key(id, account)
+    }
+
+    pub(crate) fn key(&self, id: KmsKeyId, account: AccountId) -> Result<Key> {
+        keys::owned(self.records.store(), id, account)
+    }
+
+    pub(crate) fn list_keys(
+        &self,
+        account: AccountId,
+        after: Option<KmsKeyId>,
+        size: usize,
+    ) -> Result<Page<Key>> {
+        Ok(Page::cut(self.records.keys_of(account, after, size + 1)?, size))
+    }
+
+    /// Enables, disables or gives a date to go.
+    pub(crate) async fn change_key(
+        &self,
+        id: KmsKeyId,
+        account: AccountId,
+        change: Change,
+        asked: Asked,
+    ) -> Result<Key> {
+        self.records
+            .commit(move |tx| {
+                LEDGER.once(tx, &asked, |tx| {
+                    let mut key = keys::owned(tx, id, account).map_err(TxError::Refused)?;
+                    let now = tx.now_ms();
+                    key.state = key
+                        .state
+                        .after(change, now)
+                        .map_err(|why| TxError::Refused(StorageError::KeyState { id, why }))?;
+                    keys::put(tx, &key)?;
+                    Ok(Answer { key: id.to_string() })
+                })
+            })
+            .await?;
+        self.key(id, account)
+    }
+
+    /// The key used where none is named, if there ever was need of one.
+    pub(crate) fn default_key(&self, account: AccountId) -> Result<Option<Key>> {
+        let id = keys::default_of(self.records.store(), account)?;
+        id.map(|id| self.key(id, account)).transpose()
+    }
+
+    pub(crate) async fn set_default_key(
+        &self,
+        id: KmsKeyId,
+        account: AccountId,
+        asked: Asked,
+    ) -> Result<Key> {
+        self.records
+            .commit(move |tx| {
+                LEDGER.once(tx, &asked, |tx| {
+                    keys::owned(tx, id, account).map_err(TxError::Refused)?;
+                    keys::usable(tx, id).map_err(TxError::Refused)?;
+                    keys::put_default(tx, account, id)?;
+                    Ok(Answer { key: id.to_string() })
+                })
+            })
+            .await?;
+        self.key(id, account)
+    }
+
+    /// The account's key that something new is to be encrypted under: the one
+    /// named, or the default, which is made if there is none.
+    pub(crate) async fn key_for(
+        &self,
+        account: AccountId,
+        named: Option<KmsKeyId>,
+    ) -> Result<KmsKeyId> {
+        let id = match named {
+            Some(id) => self.key(id, account)?.id,
+            None => match keys::default_of(self.records.store(), account)? {
+                Some(id) => id,
+                None => self.make_default(account).await?,
+            },
+        };
+        keys::usable(self.records.store(), id)?;
+        Ok(id)
+    }
+
+    async fn make_default(&self, account: AccountId) -> Result<KmsKeyId> {
+        let new = self.draw_key().await?;
+        let id = self
+            .records
+            .commit(move |tx| {
+                if let Some(id) = keys::default_of(tx, account).map_err(TxError::Refused)? {
+                    return Ok(id);
+                }
+                let description = "Used where no key is named".to_owned();
+                let (state, created_ms) = (KeyState::Enabled, tx.now_ms());
+                keys::put(tx, &Key { id: new, account, description, state, created_ms })?;
+                keys::put_default(tx, account, new)?;
+                Ok(new)
+            })
+            .await?;
+        if id != new {
+            self.undraw_key(new).await?;
+        }
+        Ok(id)
+    }
+
+    /// Made before its record is, so that no record is without a key.
+    async fn draw_key(&self) -> Result<KmsKeyId> {
+        let (keys, id) = (self.keys.clone(), KmsKeyId::random());
+        Self::blocking(move || keys.provider.create(id).map_err(StorageError::Provider)).await?;
+        Ok(id)
+    }
+
+    async fn undraw_key(&self, id: KmsKeyId) -> Result<()> {
+        let keys = self.keys.clone();
+        Self::blocking(move || keys.provider.destroy(id).map_err(StorageError::Provider)).await
+    }
+}
