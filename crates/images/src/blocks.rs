@@ -78,10 +78,6 @@ pub(crate) struct Blocks {
 }
 
 impl Reader for Blocks {
-    fn format(&self) -> Format {
-        self.layout.format
-    }
-
     fn size(&self) -> u64 {
         self.layout.size
     }

@@ -2,7 +2,7 @@
 //!
 //! Every format is tested on its own, so a file made to look like two things is seen as both.
 
-use crate::{Format, ImageError, Source};
+use crate::{Format, ImageError, Source, ova};
 
 /// ISO 9660's first volume descriptor: sector 16, one byte in.
 const ISO_AT: usize = 16 * 2048 + 1;
@@ -51,7 +51,9 @@ pub(crate) fn all<S: Source + ?Sized>(source: &S) -> Result<Vec<Format>, ImageEr
     if vmdk_descriptor(&head) {
         found.push(Format::Vmdk);
     }
-    if head.starts_with(b"BZh") && head.get(4..10) == Some(b"1AY&SY") {
+    if head.starts_with(b"BZh")
+        && matches!(head.get(4..10), Some(b"1AY&SY" | b"\x17\x72\x45\x38\x50\x90"))
+    {
         found.push(Format::Bzip2);
     }
     if zstd_skippable(&head) {
@@ -69,6 +71,11 @@ pub(crate) fn all<S: Source + ?Sized>(source: &S) -> Result<Vec<Format>, ImageEr
         source.read_at(len - SECTOR + 1, &mut tail)?;
         if &tail == b"conectix" {
             found.push(Format::Vhd);
+        }
+    }
+    for format in &mut found {
+        if *format == Format::Tar && ova::is_one(source) {
+            *format = Format::Ova;
         }
     }
     found.sort_unstable();

@@ -8,12 +8,12 @@ use crate::{Format, ImageError};
 /// A disk inside an image file. Can be read by several threads.
 pub struct Disk {
     reader: Box<dyn Reader>,
+    /// From the outside in.
+    layers: Vec<Format>,
 }
 
 /// What a format does once its structure was checked.
 pub(crate) trait Reader: Send + Sync {
-    fn format(&self) -> Format;
-
     /// Of the disk, in bytes.
     fn size(&self) -> u64;
 
@@ -25,14 +25,20 @@ pub(crate) trait Reader: Send + Sync {
 }
 
 impl Disk {
-    pub(crate) fn new(reader: Box<dyn Reader>) -> Self {
-        Self { reader }
+    pub(crate) fn new(reader: Box<dyn Reader>, layers: Vec<Format>) -> Self {
+        Self { reader, layers }
     }
 
-    /// What the file was found to be.
+    /// What the file was found to be, compression aside: what its sender may declare.
     #[must_use]
     pub fn format(&self) -> Format {
-        self.reader.format()
+        self.layers.iter().copied().find(|layer| !layer.is_compression()).unwrap_or(Format::Raw)
+    }
+
+    /// What the file was found to be, from the outside in, such as gzip, ova and vmdk.
+    #[must_use]
+    pub fn layers(&self) -> &[Format] {
+        &self.layers
     }
 
     /// The disk's size in bytes: a multiple of 512, never zero, within the limits.

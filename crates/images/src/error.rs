@@ -85,6 +85,12 @@ pub enum Feature {
     SavedState,
     #[error("has sectors of {0} bytes: convert it to a disk with sectors of 512")]
     SectorSize(u32),
+    #[error("is compressed more than once: decompress it down to one layer")]
+    Twice,
+    #[error("holds {0} disks: say which one is wanted, counted from 0")]
+    SeveralDisks(usize),
+    #[error("holds no such disk: it has {0}, counted from 0")]
+    NoSuchDisk(usize),
     #[error("is encrypted: decrypt it before the import")]
     Encrypted,
     #[error("holds internal snapshots: delete them (`qemu-img snapshot -d`) or convert it")]
@@ -113,6 +119,9 @@ impl Feature {
             Self::DirtyLog => "dirty-log",
             Self::SavedState => "saved-state",
             Self::SectorSize(_) => "sector-size",
+            Self::Twice => "compressed-twice",
+            Self::SeveralDisks(_) => "several-disks",
+            Self::NoSuchDisk(_) => "no-such-disk",
             Self::Encrypted => "encrypted",
             Self::Snapshots => "internal-snapshots",
             Self::ExtendedL2 => "extended-l2",

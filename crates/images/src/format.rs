@@ -89,6 +89,12 @@ impl Format {
         Self::READABLE.contains(&self)
     }
 
+    /// Whether it is a compressed stream that [`crate::Opener`] can unfold.
+    #[must_use]
+    pub fn is_compression(self) -> bool {
+        matches!(self, Self::Gzip | Self::Xz | Self::Zstd | Self::Bzip2)
+    }
+
     /// What the owner of such a file can do to get it in.
     #[must_use]
     pub fn advice(self) -> &'static str {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::disk::Reader;
-use crate::{Format, ImageError, Limits, Source};
+use crate::{ImageError, Limits, Source};
 
 const SECTOR: u64 = 512;
 
@@ -27,10 +27,6 @@ impl Raw {
 }
 
 impl Reader for Raw {
-    fn format(&self) -> Format {
-        Format::Raw
-    }
-
     fn size(&self) -> u64 {
         self.size
     }

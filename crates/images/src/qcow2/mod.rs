@@ -43,10 +43,6 @@ impl Qcow2 {
 }
 
 impl Reader for Qcow2 {
-    fn format(&self) -> Format {
-        Format::Qcow2
-    }
-
     fn size(&self) -> u64 {
         self.header.size
     }

@@ -118,10 +118,6 @@ struct Fixed {
 }
 
 impl Reader for Fixed {
-    fn format(&self) -> Format {
-        FORMAT
-    }
-
     fn size(&self) -> u64 {
         self.size
     }

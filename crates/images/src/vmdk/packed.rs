@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::header::Header;
-use super::{FORMAT, SECTOR, bad, grains};
+use super::{SECTOR, bad, grains};
 use crate::disk::Reader;
 use crate::field::Le;
 use crate::inflate;
 use crate::map::Map;
 use crate::work::Work;
-use crate::{Format, ImageError, Source};
+use crate::{ImageError, Source};
 
 /// A grain's first sector on the disk (8) and its deflated length (4).
 const MARKER: u64 = 12;
@@ -107,10 +107,6 @@ impl Packed {
 }
 
 impl Reader for Packed {
-    fn format(&self) -> Format {
-        FORMAT
-    }
-
     fn size(&self) -> u64 {
         self.size
     }

@@ -1,20 +1,37 @@
 //! Files made to hurt: each ends in a typed error, or is read within its budget.
 #![allow(clippy::cast_possible_truncation, clippy::large_stack_arrays, clippy::unwrap_used)] // sizes are small
+#![allow(clippy::too_many_lines, clippy::maybe_infinite_iter, clippy::format_collect)] // tables of cases
 
 mod builder;
 mod foreign;
 mod header;
 mod mutated;
+mod package;
+mod streams;
 mod tables;
+mod tar;
 
 use std::io::Write;
 
 use builder::{CLUSTER, FILL, Image};
-use vmint_images::{Disk, Format, ImageError, Limits, open};
+use tempfile::TempDir;
+use vmint_images::{Disk, Format, ImageError, Limits, Opener, open};
 
 /// What a host file named by an image holds; no output may.
 const CANARY: &[u8] = b"canary-7d1f0a-host-bytes";
 const BUDGET: u64 = 64 << 20;
+
+/// A name, a file, and the reason it must be refused for, or "ok".
+type Case = (String, Vec<u8>, &'static str);
+
+fn limits() -> Limits {
+    Limits { max_memory: 64 << 20, ..Limits::default() }
+}
+
+/// A folder for what is unfolded.
+fn staging() -> TempDir {
+    TempDir::new().unwrap()
+}
 
 /// Reads at most [`BUDGET`] of the disk's data. Each byte must come from `allowed`.
 fn drain(disk: &Disk, allowed: &[u8]) -> Result<u64, ImageError> {
@@ -41,8 +58,11 @@ fn drain(disk: &Disk, allowed: &[u8]) -> Result<u64, ImageError> {
 
 /// Opens and reads it all; the reason it was refused for, or "ok".
 fn verdict(bytes: Vec<u8>, declared: Option<Format>) -> &'static str {
-    let limits = Limits { max_memory: 64 << 20, ..Limits::default() };
-    let outcome = open(bytes, declared, &limits).and_then(|disk| drain(&disk, &[0, FILL]));
+    let (limits, dir) = (limits(), staging());
+    // What is declared is held against the file itself where nothing is unfolded.
+    let opener = Opener::new(&limits).declared(declared);
+    let opener = if declared.is_none() { opener.staging(dir.path()) } else { opener };
+    let outcome = opener.open(bytes).and_then(|disk| drain(&disk, &[0, FILL]));
     match outcome {
         Ok(_) => "ok",
         Err(ImageError::Io(error)) => panic!("an untyped error: {error}"),
@@ -68,6 +88,16 @@ fn deflate(bytes: &[u8]) -> Vec<u8> {
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(bytes, 3).unwrap()
+}
+
+#[test]
+fn the_corpus_does_no_harm() {
+    let corpus = [streams::cases(), package::cases()].concat();
+    let mut names = std::collections::BTreeSet::new();
+    for (name, bytes, wanted) in corpus {
+        assert_eq!(verdict(bytes, None), wanted, "{name}");
+        assert!(names.insert(name.clone()), "{name} stands twice");
+    }
 }
 
 #[test]
