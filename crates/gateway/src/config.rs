@@ -1,6 +1,6 @@
 //! How the gateway is told where to listen, keep its log and find the services.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 use vmint_daemon::ServiceConfig;
@@ -11,7 +11,18 @@ use vmint_rpc::ServiceAddress;
 pub struct Config {
     /// `listen` is the public door.
     pub service: ServiceConfig,
+    /// The region that this deployment is.
+    #[serde(default = "local")]
+    pub region: String,
+    /// `HOST:PORT` of the gateways of the other regions, by their names:
+    /// requests signed for one of them are passed on to it.
+    #[serde(default)]
+    pub regions: BTreeMap<String, String>,
     pub limits: Limits,
+}
+
+fn local() -> String {
+    "local".to_owned()
 }
 
 /// What one account may ask for.
@@ -48,7 +59,12 @@ impl Config {
 
     fn with(service: ServiceConfig) -> Self {
         let listen = ServiceAddress::Tcp("127.0.0.1:8773".to_owned());
-        Self { service: ServiceConfig { listen, ..service }, limits: Limits::default() }
+        Self {
+            service: ServiceConfig { listen, ..service },
+            region: local(),
+            regions: BTreeMap::new(),
+            limits: Limits::default(),
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 //! * Every saga that was begun ends: done, or undone with nothing left behind.
 //!
 //! Rooms: [`door`](self) takes calls in, authenticates them, and passes them on
-//! as bytes or to `grpc`; `ops` has the verbs that need several services, each
+//! as bytes, to `grpc` or, where they speak EC2's protocols, to `ec2`; `ops` has the verbs that need several services, each
 //! with its saga; `saga` brings those to their end; `reconcile` and `health`
 //! look after the rest.
 
@@ -18,6 +18,7 @@
 
 mod config;
 mod door;
+mod ec2;
 mod error;
 mod grpc;
 mod health;

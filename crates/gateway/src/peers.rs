@@ -12,7 +12,10 @@ use vmint_api::{
         marketplace_internal_service_client::MarketplaceInternalServiceClient as Marketplace,
         marketplace_service_client::MarketplaceServiceClient as Products,
     },
-    permissions::v1::permissions_internal_service_client::PermissionsInternalServiceClient as Permissions,
+    permissions::v1::{
+        permissions_internal_service_client::PermissionsInternalServiceClient as Permissions,
+        permissions_service_client::PermissionsServiceClient as Accounts,
+    },
     storage::v1::storage_internal_service_client::StorageInternalServiceClient as Storage,
 };
 use vmint_rpc::{Caller, Channel, ContextSigner};
@@ -80,5 +83,7 @@ impl Peers {
         /// What users may ask the launcher.
         instances: Instances of "launcher";
         storage: Storage of "storage";
+        /// What users may ask of permissions.
+        accounts: Accounts of "permissions";
     }
 }

@@ -15,6 +15,7 @@ use vmint_store::{Options, Store, StoreError};
 use crate::{
     Config, Limits,
     door::{self, Buckets, Door, Sessions},
+    ec2::{Front, Regions},
     grpc::Grpc,
     health,
     ops::{Gateway, kinds},
@@ -74,7 +75,8 @@ pub async fn bind(config: &Config) -> Result<Bound, StartError> {
     let data = data.clone();
     let opened = tokio::task::spawn_blocking(move || Store::open(&data, Options::default()));
     let store = opened.await.unwrap_or(Err(StoreError::Closed))?;
-    let mut bound = Bound::assemble(listen, peers, store, config.limits).await?;
+    let regions = Regions::new(config.region.clone(), config.regions.clone());
+    let mut bound = Bound::assemble(listen, peers, store, config.limits, regions).await?;
     bound.identity = Some(identity);
     bound.connections = config.service.max_connections;
     bound.streams = config.service.max_streams;
@@ -111,6 +113,7 @@ impl Bound {
         peers: Peers,
         store: Store,
         limits: Limits,
+        regions: Regions,
     ) -> Result<Self, StartError> {
         let public = door::public_services();
         Policies::ours().check_complete(public.iter().map(String::as_str))?;
@@ -131,16 +134,20 @@ impl Bound {
         metrics.gauge("vmint_sagas_open", "Sagas that have not ended.", &[], move || {
             open.open_count() as f64
         });
+        let buckets = Arc::new(Buckets::new(limits.calls_per_second, limits.burst));
+        let longest = Duration::from_secs(limits.longest_call_seconds.max(1));
+        let front = Front::new(gateway.clone(), regions, buckets.clone(), metrics.clone(), longest);
         let door = Door {
+            ec2: Arc::new(front),
             peers,
             own: GatewayServiceServer::new(Grpc { gateway: gateway.clone() }),
             open: door::open_routes(health.clone())?,
             sessions: Sessions::new(),
-            buckets: Buckets::new(limits.calls_per_second, limits.burst),
+            buckets,
             metrics,
             readiness: Readiness::new(),
             draining,
-            longest: Duration::from_secs(limits.longest_call_seconds.max(1)),
+            longest,
         };
         Ok(Self {
             listener,

@@ -63,6 +63,12 @@ pub fn body_hash(body: &[u8]) -> [u8; 32] {
 }
 
 impl Signed {
+    /// The signature: tells this request from every other of its key.
+    #[must_use]
+    pub fn signature(&self) -> [u8; 32] {
+        self.signature
+    }
+
     /// Whether `request`, which it was parsed from, is signed by `key` and is
     /// neither old nor from the future. In constant time where it matters.
     ///

@@ -25,8 +25,8 @@ impl Door {
             _ => text(
                 StatusCode::NOT_FOUND,
                 "This is a vmint gateway. It speaks gRPC here (reflection is on: try \
-                 `grpcurl -plaintext HOST:PORT list`), and answers GET /healthz and \
-                 GET /readyz.\n",
+                 `grpcurl -plaintext HOST:PORT list`) and EC2's protocols (set a client's \
+                 endpoint URL to this address), and answers GET /healthz and GET /readyz.\n",
             ),
         }
     }

@@ -25,7 +25,7 @@ impl Buckets {
         Self { per_second: per_second.max(0.1), burst: burst.max(1.0), levels: Mutex::default() }
     }
 
-    pub(super) fn take(&self, account: &str) -> Result<(), GatewayError> {
+    pub(crate) fn take(&self, account: &str) -> Result<(), GatewayError> {
         self.take_at(account, Instant::now())
     }
 

@@ -33,7 +33,7 @@ pub(crate) use limit::Buckets;
 pub(crate) use reflection::{open_routes, public_services};
 pub(crate) use serve::serve;
 
-use crate::{GatewayError, grpc::Grpc, ops::nearest, peers::Peers};
+use crate::{GatewayError, ec2::Front, grpc::Grpc, ops::nearest, peers::Peers};
 use watched::Watched;
 
 /// The package the gateway serves itself.
@@ -46,7 +46,9 @@ pub(crate) struct Door {
     /// Reflection and health: no token needed.
     pub(crate) open: Routes,
     pub(crate) sessions: Sessions,
-    pub(crate) buckets: Buckets,
+    pub(crate) buckets: Arc<Buckets>,
+    /// Takes what speaks EC2's protocols.
+    pub(crate) ec2: Arc<Front>,
     pub(crate) metrics: Metrics,
     pub(crate) readiness: Readiness,
     /// Cancelled at shutdown; streams end then.
@@ -66,6 +68,10 @@ impl Door {
     pub(crate) async fn answer(&self, request: Request<Incoming>, source: &str) -> Response<Body> {
         let kind = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let grpc = kind.is_some_and(|kind| kind.starts_with(b"application/grpc"));
+        if !grpc && Front::takes(&request) {
+            let request_id = trace::request_id(request.headers());
+            return self.ec2.answer(request, request_id, source).await;
+        }
         if !grpc || request.version() != Version::HTTP_2 {
             return self.plain(&request, grpc);
         }
@@ -157,8 +163,10 @@ impl Door {
             return Ok(answered(own.call(request).await));
         }
         let answer = forward::forward(&self.peers, service, &caller, request).await?;
-        if path == "/vmint.permissions.v1.PermissionsService/RevokeSession" {
-            self.sessions.forget_all();
+        match path.strip_prefix("/vmint.permissions.v1.PermissionsService/") {
+            Some("RevokeSession") => self.sessions.forget_all(),
+            Some("UpdateAccessKey" | "DeleteAccessKey") => self.ec2.keys.forget_all(),
+            _ => {}
         }
         Ok(answer)
     }

@@ -1,6 +1,6 @@
 //! The door from outside, with fake services behind it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use http_body_util::BodyExt as _;
 use tokio::task::JoinHandle;
@@ -24,6 +24,7 @@ use vmint_store::Store;
 
 use crate::{
     Limits,
+    ec2::Regions,
     run::Bound,
     testing::{
         Lab,
@@ -43,7 +44,9 @@ struct Open {
 async fn open_with(limits: Limits) -> Open {
     let lab = Lab::new();
     let listen = ServiceAddress::Tcp("127.0.0.1:0".to_owned());
-    let bound = Bound::assemble(&listen, lab.peers(), Store::in_memory(), limits).await.unwrap();
+    let regions = Regions::new("here".to_owned(), BTreeMap::new());
+    let bound = Bound::assemble(&listen, lab.peers(), Store::in_memory(), limits, regions);
+    let bound = bound.await.unwrap();
     let ServiceAddress::Tcp(address) = bound.address().clone() else { panic!("not TCP") };
     let stop = CancellationToken::new();
     let stopped = stop.clone().cancelled_owned();

@@ -1,0 +1,136 @@
+//! Reasons of ours and the codes of EC2 that say the same.
+
+use vmint_api::{
+    catalog::v1::CatalogErrorReason, gateway::v1::GatewayErrorReason,
+    launcher::v1::LauncherErrorReason, marketplace::v1::MarketplaceErrorReason,
+    permissions::v1::PermissionsErrorReason, storage::v1::StorageErrorReason,
+};
+use vmint_ec2::Code;
+
+/// The code of a reason of one of our services; none if EC2 knows nothing
+/// like it, so that the kind of refusal must do.
+pub(super) fn code(domain: &str, reason: &str) -> Option<Code> {
+    macro_rules! of {
+        ($enum:ident, $prefix:literal, $code:ident) => {
+            $enum::from_str_name(&[$prefix, reason].concat()).and_then($code)
+        };
+    }
+    match domain {
+        "catalog.vmint" => of!(CatalogErrorReason, "CATALOG_ERROR_REASON_", catalog),
+        "gateway.vmint" => of!(GatewayErrorReason, "GATEWAY_ERROR_REASON_", gateway),
+        "launcher.vmint" => of!(LauncherErrorReason, "LAUNCHER_ERROR_REASON_", launcher),
+        "marketplace.vmint" => {
+            of!(MarketplaceErrorReason, "MARKETPLACE_ERROR_REASON_", marketplace)
+        }
+        "permissions.vmint" => {
+            of!(PermissionsErrorReason, "PERMISSIONS_ERROR_REASON_", permissions)
+        }
+        "storage.vmint" => of!(StorageErrorReason, "STORAGE_ERROR_REASON_", storage),
+        _ => None,
+    }
+}
+
+fn catalog(reason: CatalogErrorReason) -> Option<Code> {
+    use CatalogErrorReason as R;
+    Some(match reason {
+        R::ImageNotFound => Code::InvalidAmiIdNotFound,
+        R::ImageNameTaken => Code::InvalidAmiNameDuplicate,
+        R::ImageNameInvalid => Code::InvalidAmiNameMalformed,
+        R::FieldMissing => Code::MissingParameter,
+        R::FieldInvalid | R::FilterInvalid => Code::InvalidParameterValue,
+        R::PageTokenInvalid => Code::InvalidNextToken,
+        R::RequestIdReused => Code::IdempotentParameterMismatch,
+        R::ImageNotAvailable => Code::InvalidAmiIdUnavailable,
+        R::TagInvalid => Code::InvalidTagKeyMalformed,
+        _ => return None,
+    })
+}
+
+fn gateway(reason: GatewayErrorReason) -> Option<Code> {
+    use GatewayErrorReason as R;
+    Some(match reason {
+        R::NotSignedIn => Code::AuthFailure,
+        R::Forbidden => Code::UnauthorizedOperation,
+        R::ImageNotFound => Code::InvalidAmiIdNotFound,
+        R::LaunchPermissionDenied | R::NotOwner => Code::NotAuthorized,
+        R::MethodUnknown => Code::InvalidAction,
+        R::FieldInvalid => Code::InvalidParameterValue,
+        R::RequestIdReused => Code::IdempotentParameterMismatch,
+        R::ServiceUnavailable => Code::Unavailable,
+        R::RateLimited => Code::RequestLimitExceeded,
+        R::OperationFailed => Code::InternalError,
+        R::PageTokenInvalid => Code::InvalidNextToken,
+        R::ImageNotAvailable => Code::InvalidAmiIdUnavailable,
+        R::ImageHasProductCodes => Code::OperationNotPermitted,
+        R::InstanceStateInvalid => Code::IncorrectInstanceState,
+        _ => return None,
+    })
+}
+
+fn launcher(reason: LauncherErrorReason) -> Option<Code> {
+    use LauncherErrorReason as R;
+    Some(match reason {
+        R::InstanceNotFound => Code::InvalidInstanceIdNotFound,
+        R::InstanceStateInvalid => Code::IncorrectInstanceState,
+        R::KeyPairNotFound => Code::InvalidKeyPairNotFound,
+        R::KeyPairNameTaken => Code::InvalidKeyPairDuplicate,
+        R::PublicKeyInvalid => Code::InvalidKeyFormat,
+        R::InstanceTypeUnknown | R::FieldInvalid | R::FilterInvalid => Code::InvalidParameterValue,
+        R::CapacityExhausted => Code::InsufficientInstanceCapacity,
+        R::ImageUnsupported => Code::Unsupported,
+        R::PageTokenInvalid => Code::InvalidNextToken,
+        R::RequestIdReused => Code::IdempotentParameterMismatch,
+        R::DeviceNameTaken => Code::InvalidDeviceInUse,
+        R::VolumeHeld => Code::VolumeInUse,
+        R::VolumeFixed => Code::OperationNotPermitted,
+        R::VolumeLimitExceeded => Code::ResourceLimitExceeded,
+        R::RootVolumeMissing => Code::IncorrectState,
+        _ => return None,
+    })
+}
+
+fn marketplace(reason: MarketplaceErrorReason) -> Option<Code> {
+    use MarketplaceErrorReason as R;
+    Some(match reason {
+        R::ProductNotFound => Code::InvalidProductInfo,
+        R::SubscriptionRequired | R::TermsNotAccepted => Code::OptInRequired,
+        R::FieldInvalid => Code::InvalidParameterValue,
+        R::PageTokenInvalid => Code::InvalidNextToken,
+        R::RequestIdReused => Code::IdempotentParameterMismatch,
+        R::OperatorOnly => Code::UnauthorizedOperation,
+        _ => return None,
+    })
+}
+
+fn permissions(reason: PermissionsErrorReason) -> Option<Code> {
+    use PermissionsErrorReason as R;
+    Some(match reason {
+        R::AccountNotFound => Code::InvalidAmiAttributeItemValue,
+        R::TokenInvalid => Code::AuthFailure,
+        R::ImageNotFound => Code::InvalidAmiIdNotFound,
+        R::NotOwner => Code::NotAuthorized,
+        R::FieldInvalid => Code::InvalidParameterValue,
+        R::TooManyGrants | R::TooManyAccessKeys => Code::ResourceLimitExceeded,
+        R::PageTokenInvalid => Code::InvalidNextToken,
+        R::RequestIdReused => Code::IdempotentParameterMismatch,
+        R::OperatorOnly => Code::UnauthorizedOperation,
+        R::AccessKeyNotFound => Code::InvalidClientTokenId,
+        _ => return None,
+    })
+}
+
+fn storage(reason: StorageErrorReason) -> Option<Code> {
+    use StorageErrorReason as R;
+    Some(match reason {
+        R::SnapshotNotFound => Code::InvalidSnapshotNotFound,
+        R::VolumeNotFound => Code::InvalidVolumeNotFound,
+        R::SnapshotInUse => Code::InvalidSnapshotInUse,
+        R::SnapshotNotCompleted => Code::IncorrectState,
+        R::ImageFormatInvalid | R::ImageUnsafe | R::ImageDamaged => Code::InvalidFormat,
+        R::ImageTooLarge => Code::DiskImageSizeTooLarge,
+        R::VolumeSizeInvalid | R::FieldInvalid => Code::InvalidParameterValue,
+        R::PageTokenInvalid => Code::InvalidNextToken,
+        R::RequestIdReused => Code::IdempotentParameterMismatch,
+        _ => return None,
+    })
+}
