@@ -1,9 +1,9 @@
 //! An opened image, whatever its format.
 
-use std::fmt;
 use std::ops::Range;
+use std::{fmt, io};
 
-use crate::{Format, ImageError};
+use crate::{Format, ImageError, Source};
 
 /// A disk inside an image file. Can be read by several threads.
 pub struct Disk {
@@ -71,6 +71,29 @@ impl fmt::Debug for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (format, size) = (self.format(), self.size_bytes());
         f.debug_struct("Disk").field("format", &format).field("size_bytes", &size).finish()
+    }
+}
+
+impl Source for Disk {
+    fn len(&self) -> u64 {
+        self.size_bytes()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        Self::read_at(self, offset, buf).map_err(|error| match error {
+            ImageError::Io(error) => error,
+            other => io::Error::new(io::ErrorKind::InvalidData, other),
+        })
+    }
+
+    fn next_data(&self, from: u64) -> io::Result<Option<Range<u64>>> {
+        if from >= self.size_bytes() {
+            return Ok(None);
+        }
+        self.reader.next_data(from).map_err(|error| match error {
+            ImageError::Io(error) => error,
+            other => io::Error::new(io::ErrorKind::InvalidData, other),
+        })
     }
 }
 

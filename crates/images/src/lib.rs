@@ -30,6 +30,7 @@ mod vhdx;
 mod vmdk;
 mod window;
 mod work;
+pub mod write;
 
 pub use disk::{Disk, Extents};
 pub use error::{Feature, ImageError};

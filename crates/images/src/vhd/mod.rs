@@ -4,6 +4,7 @@ mod footer;
 
 use std::ops::Range;
 
+pub(crate) use footer::checksum;
 use footer::{Footer, Kind};
 
 use crate::blocks::{Builder, Layout};
@@ -61,7 +62,7 @@ fn dynamic(
     if &header[..8] != b"cxsparse" || fields.u32(24) != HEADER_VERSION {
         return Err(bad("the dynamic header is not one", at));
     }
-    if footer::checksum(&header, 36) != fields.u32(36) {
+    if checksum(&header, 36) != fields.u32(36) {
         return Err(bad("the dynamic header's checksum is wrong", at + 36));
     }
     if header[40..56].iter().any(|byte| *byte != 0) {

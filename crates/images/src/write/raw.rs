@@ -1,0 +1,28 @@
+//! A raw disk.
+
+use super::blocks::Blocks;
+use super::{Export, Sink, WriteError, is_zero};
+
+const PIECE: u64 = 256 << 10;
+const PAGE: usize = 4096;
+
+/// Writes the disk as it is. Into a [`super::Sparse`] file, zeros are left out.
+pub fn raw(export: &Export<'_>, out: &mut (impl Sink + ?Sized)) -> Result<(), WriteError> {
+    let size = export.size();
+    let mut buf = vec![0; usize::try_from(PIECE).unwrap_or(0)];
+    let mut at = 0;
+    for piece in Blocks::new(export.source, PIECE) {
+        let start = piece? * PIECE;
+        export.tick(start)?;
+        out.hole(start - at)?;
+        let len = (size - start).min(PIECE);
+        let buf = &mut buf[..usize::try_from(len).unwrap_or(0)];
+        export.read(start, buf)?;
+        for page in buf.chunks(PAGE) {
+            if is_zero(page) { out.hole(page.len() as u64)? } else { out.put(page)? }
+        }
+        at = start + len;
+    }
+    out.hole(size - at)?;
+    export.tick(size)
+}
