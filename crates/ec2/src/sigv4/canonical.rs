@@ -7,8 +7,12 @@ use super::{Request, SigError};
 #[must_use]
 pub fn canonical_path(path: &str, s3: bool) -> String {
     if s3 {
-        let decoded = percent_decode(path, false).unwrap_or_else(|| path.as_bytes().to_vec());
-        return if decoded.is_empty() { "/".to_owned() } else { encode(&decoded, true) };
+        let part = |part: &str| match percent_decode(part, false) {
+            Some(decoded) => encode(&decoded, false),
+            None => encode(part.as_bytes(), false),
+        };
+        let path = path.strip_prefix('/').unwrap_or(path);
+        return format!("/{}", path.split('/').map(part).collect::<Vec<_>>().join("/"));
     }
     let mut kept: Vec<&str> = Vec::new();
     for part in path.split('/') {
