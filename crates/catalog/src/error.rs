@@ -16,9 +16,10 @@ pub enum CatalogError {
     #[error("image {image} does not exist")]
     ImageNotFound { image: String },
     #[error(
-        "the account has another image named `{name}`: choose another name, or deregister that one"
+        "the account has another image named `{name}`, {image}: choose another name, or \
+         deregister that one"
     )]
-    NameTaken { name: String },
+    NameTaken { name: String, image: String },
     #[error("`{name}` is not an image name: use 3 to 128 letters, digits, spaces and ()[]./-'@_")]
     NameInvalid { name: String },
     #[error("`{field}` is not set")]
@@ -27,6 +28,8 @@ pub enum CatalogError {
     Field { field: &'static str, why: String },
     #[error("tag `{key}` {why}")]
     Tag { key: String, why: &'static str },
+    #[error("an image may have {limit} tags: take some away first")]
+    TooManyTags { limit: usize },
     #[error("filter `{filter}` {why}")]
     Filter { filter: String, why: String },
     #[error("image {image} is {state}, which does not allow this")]
@@ -62,9 +65,9 @@ impl Describe for CatalogError {
             E::ImageNotFound { image } => {
                 fault(Kind::NotFound, Reason::ImageNotFound).with("imageId", image)
             }
-            E::NameTaken { name } => {
-                fault(Kind::AlreadyExists, Reason::ImageNameTaken).with("name", name)
-            }
+            E::NameTaken { name, image } => fault(Kind::AlreadyExists, Reason::ImageNameTaken)
+                .with("name", name)
+                .with("imageId", image),
             E::NameInvalid { name } => fault(Kind::BadRequest, Reason::ImageNameInvalid)
                 .with("name", name)
                 .field("image.name", self.to_string()),
@@ -77,6 +80,9 @@ impl Describe for CatalogError {
             E::Tag { key, why } => fault(Kind::BadRequest, Reason::TagInvalid)
                 .with("key", key)
                 .field("tags", format!("`{key}` {why}")),
+            E::TooManyTags { limit } => {
+                fault(Kind::Precondition, Reason::TooManyTags).with("limit", limit)
+            }
             E::Filter { filter, why } => fault(Kind::BadRequest, Reason::FilterInvalid)
                 .with("filter", filter)
                 .field("filters", format!("`{filter}` {why}")),

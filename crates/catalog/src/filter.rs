@@ -12,46 +12,70 @@ pub const MAX_VALUES: usize = 200;
 const MAX_VALUE_BYTES: usize = 1024;
 
 /// Every name a filter may have.
-const NAMES: [(&str, Field); 17] = [
+const NAMES: [(&str, Field); 30] = [
     ("architecture", Field::Architecture),
+    ("block-device-mapping.delete-on-termination", Field::DeleteOnTermination),
     ("block-device-mapping.device-name", Field::DeviceName),
     ("block-device-mapping.snapshot-id", Field::SnapshotId),
+    ("block-device-mapping.volume-size", Field::VolumeSize),
     ("boot-mode", Field::BootMode),
     ("creation-date", Field::CreationDate),
     ("description", Field::Description),
+    ("ena-support", Field::EnaSupport),
+    ("hypervisor", Field::Always("xen")),
     ("image-id", Field::ImageId),
+    ("image-type", Field::Always("machine")),
     ("is-public", Field::IsPublic),
+    ("kernel-id", Field::Never),
+    ("manifest-location", Field::Location),
     ("name", Field::Name),
     ("owner-id", Field::OwnerId),
     ("platform", Field::Platform),
     ("product-code", Field::ProductCode),
+    ("product-code.type", Field::ProductCodeType),
+    ("ramdisk-id", Field::Never),
     ("root-device-name", Field::RootDeviceName),
+    ("root-device-type", Field::Always("ebs")),
     ("source-image-id", Field::SourceImageId),
     ("source-instance-id", Field::SourceInstanceId),
+    ("sriov-net-support", Field::Never),
     ("state", Field::State),
+    ("state-reason-message", Field::StateReason),
     ("tag-key", Field::TagKey),
+    ("virtualization-type", Field::Always("hvm")),
 ];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Field {
+    /// The same of every image.
+    Always(&'static str),
     Architecture,
     BootMode,
     CreationDate,
+    DeleteOnTermination,
     Description,
     DeviceName,
+    EnaSupport,
     ImageId,
     IsPublic,
+    /// `owner/name`.
+    Location,
     Name,
+    /// Something no image has.
+    Never,
     OwnerId,
     Platform,
     ProductCode,
+    ProductCodeType,
     RootDeviceName,
     SnapshotId,
     SourceImageId,
     SourceInstanceId,
     State,
+    StateReason,
     Tag(String),
     TagKey,
+    VolumeSize,
 }
 
 /// One condition: any of the values fits.
@@ -97,18 +121,27 @@ impl Filter {
     /// Whether `image` passes; `public` as the hints say.
     #[must_use]
     pub fn passes(&self, image: &Image, public: bool) -> bool {
+        let flag = |flag| self.any(if flag { "true" } else { "false" });
         match &self.field {
+            Field::Always(text) => self.any(text),
             Field::Architecture => self.any(image.architecture.as_str()),
             Field::BootMode => self.any(image.boot_mode.as_str()),
             Field::CreationDate => self.any(&timestamp(image.created_ms)),
+            Field::DeleteOnTermination => {
+                image.disks.iter().any(|disk| flag(disk.delete_on_termination))
+            }
             Field::Description => self.any(&image.description),
             Field::DeviceName => image.disks.iter().any(|disk| self.any(&disk.device)),
+            Field::EnaSupport => flag(image.ena_support),
             Field::ImageId => self.any(&image.id.to_string()),
-            Field::IsPublic => self.any(if public { "true" } else { "false" }),
+            Field::IsPublic => flag(public),
+            Field::Location => self.any(&format!("{}/{}", image.owner, image.name.as_str())),
+            Field::Never => false,
             Field::Name => self.any(image.name.as_str()),
             Field::OwnerId => self.any(&image.owner.to_string()),
             Field::Platform => image.windows && self.any("windows"),
             Field::ProductCode => image.product_codes.iter().any(|code| self.any(code.as_str())),
+            Field::ProductCodeType => !image.product_codes.is_empty() && self.any("marketplace"),
             Field::RootDeviceName => self.any(&image.root_device),
             Field::SnapshotId => {
                 image.disks.iter().filter_map(|d| d.snapshot).any(|id| self.any(&id.to_string()))
@@ -118,8 +151,13 @@ impl Filter {
                 image.source_instance.is_some_and(|id| self.any(&id.to_string()))
             }
             Field::State => self.any(image.state.as_str()),
+            Field::StateReason => !image.state_reason.is_empty() && self.any(&image.state_reason),
             Field::Tag(key) => image.tags.get(key).is_some_and(|value| self.any(value)),
             Field::TagKey => image.tags.keys().any(|key| self.any(key)),
+            Field::VolumeSize => {
+                let sizes = image.disks.iter().filter_map(|disk| disk.size_gib);
+                sizes.into_iter().any(|size| self.any(&size.to_string()))
+            }
         }
     }
 

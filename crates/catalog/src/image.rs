@@ -129,6 +129,10 @@ pub struct Image {
     pub source_image: Option<ImageId>,
     pub source_instance: Option<InstanceId>,
     pub tags: BTreeMap<String, String>,
+    /// Drives fast networking by itself.
+    pub ena_support: bool,
+    /// Machines of it must use tokens at the metadata service; stays once set.
+    pub imds_v2_required: bool,
     /// Milliseconds since 1970, as is the next.
     pub created_ms: u64,
     pub deregistered_ms: Option<u64>,

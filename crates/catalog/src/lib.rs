@@ -27,7 +27,7 @@ pub use error::{CatalogError, Result};
 pub use filter::{Filter, MAX_FILTERS, MAX_VALUES};
 pub use grpc::{Grpc, Internal};
 pub use image::{Architecture, BootMode, Image, MAX_PRODUCT_CODES, Name, State};
-pub use ops::{Catalog, Listed, NewImage, Page, Progress, Query, Update};
+pub use ops::{Catalog, Executor, Listed, NewImage, Page, Progress, Query, Update};
 pub use pattern::Pattern;
 pub use store::Step;
 pub use tag::MAX_TAGS;

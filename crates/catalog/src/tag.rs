@@ -31,7 +31,7 @@ pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     }
     let last = tags.keys().next_back().map_or("", String::as_str);
     if tags.len() > MAX_TAGS {
-        return refuse(last, "is one too many: an image may have 50");
+        return Err(CatalogError::TooManyTags { limit: MAX_TAGS });
     }
     if tags.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() > MAX_BYTES {
         return refuse(last, "makes the image's tags longer than 32 KiB together");

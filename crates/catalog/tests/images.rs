@@ -303,3 +303,33 @@ async fn an_owner_changes_description_and_tags() {
     let long = running.users.update_image(from(ANN, long)).await.unwrap_err();
     assert_eq!(reason(&long), "FIELD_INVALID");
 }
+
+#[tokio::test]
+async fn semantics_13_tokens_once_required_stay_required() {
+    let mut running = start(Store::in_memory()).await;
+    running.available(image(1, "debian-12")).await;
+    let update = |require| pb::UpdateImageRequest {
+        image_id: image_id(1),
+        require_imds_v2: require,
+        ..Default::default()
+    };
+    for require in [true, false] {
+        let changed = running.users.update_image(from(ANN, update(require))).await.unwrap();
+        assert!(changed.into_inner().image.unwrap().imds_v2_required);
+    }
+}
+
+#[tokio::test]
+async fn one_tag_too_many_has_a_reason_of_its_own() {
+    let mut running = start(Store::in_memory()).await;
+    running.available(image(1, "debian-12")).await;
+    let put = |n| vmint_api::types::v1::Tag { key: format!("k{n}"), value: String::new() };
+    let update = |tags: std::ops::Range<u32>| pb::UpdateImageRequest {
+        image_id: image_id(1),
+        put_tags: tags.map(put).collect(),
+        ..Default::default()
+    };
+    running.users.update_image(from(ANN, update(0..50))).await.unwrap();
+    let refused = running.users.update_image(from(ANN, update(50..51))).await.unwrap_err();
+    assert_eq!(reason(&refused), "TOO_MANY_TAGS");
+}

@@ -48,6 +48,7 @@ async fn three() -> Running {
         .available(pb::Image {
             architecture: pb::Architecture::Arm64.into(),
             boot_mode: pb::BootMode::Uefi.into(),
+            ena_support: true,
             tags: vec![tag("Stage", "test")],
             ..image(2, "debian-12-arm64")
         })
@@ -68,6 +69,7 @@ async fn filters_select_by_ec2s_names() {
     let mut running = three().await;
     let (deb, arm, win) = ("debian-12-amd64", "debian-12-arm64", "windows-2025");
     let (id1, snap2) = (image_id(1), "snap-00000000000000002");
+    let location = format!("{ANN}/{deb}");
     type Case<'a> = (&'a [(&'a str, &'a [&'a str])], &'a [&'a str]);
     let cases: &[Case<'_>] = &[
         (&[], &[deb, arm, win]),
@@ -94,6 +96,16 @@ async fn filters_select_by_ec2s_names() {
         (&[("creation-date", &["2*Z"])], &[deb, arm, win]),
         (&[("creation-date", &["1999-*"])], &[]),
         (&[("block-device-mapping.snapshot-id", &[snap2])], &[arm]),
+        (&[("block-device-mapping.delete-on-termination", &["true"])], &[deb, arm, win]),
+        (&[("block-device-mapping.volume-size", &["8"])], &[]),
+        (&[("ena-support", &["true"])], &[arm]),
+        (&[("virtualization-type", &["hvm"])], &[deb, arm, win]),
+        (&[("virtualization-type", &["paravirtual"])], &[]),
+        (&[("root-device-type", &["ebs"]), ("image-type", &["machine"])], &[deb, arm, win]),
+        (&[("manifest-location", &[&location])], &[deb]),
+        (&[("product-code.type", &["marketplace"])], &[deb]),
+        (&[("kernel-id", &["*"])], &[]),
+        (&[("state-reason-message", &["*"])], &[]),
         (&[("name", &["debian*"]), ("tag:Stage", &["test"])], &[arm]),
         (&[("name", &["debian*"]), ("owner-id", &[BOB])], &[]),
     ];
@@ -148,6 +160,37 @@ async fn hints_open_and_close_the_view_of_others() {
     let many = pb::EnsureVisibilityHintRequest { account_ids: many, ..hint(1, false, &[], 9) };
     let many = running.internal.ensure_visibility_hint(many).await.unwrap_err();
     assert_eq!(reason(&many), "FIELD_INVALID");
+}
+
+#[tokio::test]
+async fn semantics_3_executable_by_means_shared_by_name() {
+    let mut running = three().await;
+    running.internal.ensure_visibility_hint(hint(1, false, &[BOB], 1)).await.unwrap();
+    running.internal.ensure_visibility_hint(hint(2, true, &[], 1)).await.unwrap();
+    running.internal.ensure_visibility_hint(hint(3, false, &[EVE], 2)).await.unwrap();
+    let by = |account: &str, who: &[&str]| pb::QueryImagesRequest {
+        executable_by: who.iter().map(|who| (*who).to_owned()).collect(),
+        ..view(account)
+    };
+    let (deb, arm, win) = ("debian-12-amd64", "debian-12-arm64", "windows-2025");
+    let nothing: &[&str] = &[];
+    for (request, expected) in [
+        // Not one's own, and not what everybody may launch.
+        (by(ANN, &["self"]), nothing),
+        (by(BOB, &["self"]), &[deb]),
+        (by(BOB, &[BOB]), &[deb]),
+        (by(EVE, &["self"]), &[win]),
+        (by(EVE, &["all"]), &[arm]),
+        (by(EVE, &["all", "self"]), &[arm, win]),
+        (by(ANN, &[BOB]), &[deb]),
+        (by(BOB, &[EVE]), &[win]),
+        // Whom others share with is theirs to know.
+        (by(EVE, &[BOB]), nothing),
+    ] {
+        assert_eq!(running.names(request.clone()).await, expected, "{request:?}");
+    }
+    let bad = running.internal.query_images(by(ANN, &["bob"])).await.unwrap_err();
+    assert_eq!(reason(&bad), "FIELD_INVALID");
 }
 
 #[tokio::test]
@@ -242,6 +285,7 @@ proptest! {
             let mut revision = 0;
             let ask = async |catalog: &Catalog, asker: u64| {
                 let query = Query {
+                    executable_by: Vec::new(),
                     account: account(asker),
                     owners: vec![],
                     filters: vec![],
@@ -281,6 +325,8 @@ proptest! {
                             source_image: None,
                             source_instance: None,
                             tags: BTreeMap::new(),
+                            ena_support: false,
+                            imds_v2_required: false,
                         };
                         let made = catalog.ensure_image(step(), new).await.is_ok();
                         let there = model.get(&n).map(|k| k.owner);

@@ -22,6 +22,8 @@ pub struct Sharing {
 /// What to change of an image's permissions; taking away comes last.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
+    /// Takes everybody away first.
+    pub reset: bool,
     pub add: Vec<AccountId>,
     pub remove: Vec<AccountId>,
     pub add_public: bool,
@@ -54,12 +56,12 @@ impl Sharing {
 
     /// The permissions after `change`.
     pub fn changed(&self, image: ImageId, change: &Change) -> Result<Self> {
-        let mut next = self.clone();
+        let mut next = if change.reset { Self::private(self.owner) } else { self.clone() };
         next.accounts.extend(change.add.iter().filter(|a| **a != self.owner));
         for account in &change.remove {
             next.accounts.remove(account);
         }
-        next.public = (self.public || change.add_public) && !change.remove_public;
+        next.public = (next.public || change.add_public) && !change.remove_public;
         if next.accounts.len() > MAX_GRANTS {
             let image = image.to_string();
             return Err(PermissionsError::TooManyGrants { image, limit: MAX_GRANTS });
@@ -94,6 +96,7 @@ mod tests {
     fn taking_away_comes_last_and_the_owner_is_never_listed() {
         let sharing = Sharing::private(account(1));
         let change = Change {
+            reset: false,
             add: vec![account(1), account(2), account(3)],
             remove: vec![account(2), account(9)],
             add_public: true,

@@ -175,3 +175,20 @@ async fn batches_are_bounded() {
         assert_eq!(reason(&refused), "FIELD_INVALID");
     }
 }
+
+#[tokio::test]
+async fn semantics_27_a_reset_takes_everybody_away_but_the_owner() {
+    let mut running = shared().await;
+    let open = pb::EnsureLaunchPermissionRequest { add_public: true, ..change(&[BOB, EVE], &[]) };
+    running.internal.ensure_launch_permission(open).await.unwrap();
+    let reset = pb::EnsureLaunchPermissionRequest { reset: true, ..change(&[], &[]) };
+    for _twice in 0..2 {
+        let left = running.internal.ensure_launch_permission(reset.clone()).await.unwrap();
+        let left = left.into_inner();
+        assert_eq!((left.public, left.account_ids.len()), (false, 0));
+    }
+    let bob = check(&mut running, BOB, pb::ImageAction::Launch).await;
+    assert!(!bob.results[0].visible);
+    let ann = check(&mut running, ANN, pb::ImageAction::Manage).await;
+    assert!(ann.results[0].allowed);
+}

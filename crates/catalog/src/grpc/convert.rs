@@ -9,7 +9,9 @@ use vmint_ids::{AccountId, Id, ImageId, Kind};
 use vmint_rpc::{Caller, PageToken};
 use vmint_store::{Asked, Key as _};
 
-use crate::{CatalogError as E, Filter, MAX_FILTERS, Page, Progress, Query, Result, Step, Update};
+use crate::{
+    CatalogError as E, Executor, Filter, MAX_FILTERS, Page, Progress, Query, Result, Step, Update,
+};
 
 pub(super) fn image_id(text: &str) -> Result<ImageId> {
     if text.is_empty() {
@@ -90,6 +92,7 @@ pub(super) fn update(caller: &Caller, request: pb::UpdateImageRequest) -> Result
         id: image_id(&request.image_id)?,
         owner: account("account", &caller.account)?,
         description: request.description,
+        require_imds_v2: request.require_imds_v2,
         put_tags: request.put_tags.into_iter().map(|tag| (tag.key, tag.value)).collect(),
         remove_tags: request.remove_tag_keys,
         etag: (!request.etag.is_empty()).then_some(request.etag),
@@ -125,6 +128,7 @@ impl Listing {
         let query = Query {
             account: asker,
             owners: owners(&canonical.owners, asker)?,
+            executable_by: executable_by(&canonical.executable_by)?,
             filters: filters.collect::<Result<_>>()?,
             include_ended: canonical.include_ended,
             after,
@@ -156,6 +160,20 @@ fn owners(texts: &[String], asker: AccountId) -> Result<Vec<AccountId>> {
         text => text
             .parse()
             .map_err(|_| E::field("owners", "must be `self`, `all` or account ids of 12 digits")),
+    };
+    texts.iter().map(read).collect()
+}
+
+fn executable_by(texts: &[String]) -> Result<Vec<Executor>> {
+    if texts.len() > 200 {
+        return Err(E::field("executable_by", "may have 200 entries at most"));
+    }
+    let read = |text: &String| match text.as_str() {
+        "self" => Ok(Executor::Asker),
+        "all" => Ok(Executor::Everybody),
+        text => text.parse().map(Executor::Account).map_err(|_| {
+            E::field("executable_by", "must be `self`, `all` or account ids of 12 digits")
+        }),
     };
     texts.iter().map(read).collect()
 }

@@ -49,6 +49,8 @@ pub(super) fn new_image(image: pb::Image) -> Result<NewImage> {
         source_image: optional("image.source_image_id", &image.source_image_id)?,
         source_instance: optional("image.source_instance_id", &image.source_instance_id)?,
         tags,
+        ena_support: image.ena_support,
+        imds_v2_required: image.imds_v2_required,
     })
 }
 
@@ -141,6 +143,8 @@ impl From<Listed> for pb::Image {
             create_time: Some(timestamp(image.created_ms)),
             deregister_time: image.deregistered_ms.map(timestamp),
             etag: image.etag(),
+            ena_support: image.ena_support,
+            imds_v2_required: image.imds_v2_required,
         }
     }
 }

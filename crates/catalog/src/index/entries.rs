@@ -10,7 +10,7 @@ use vmint_ids::{AccountId, ImageId};
 
 use crate::{
     Filter, Image, State,
-    ops::{Listed, Page, Query},
+    ops::{Executor, Listed, Page, Query},
     store::{Hint, Row},
 };
 
@@ -120,7 +120,22 @@ impl Entry {
         };
         visible
             && (query.owners.is_empty() || query.owners.contains(&image.owner))
+            && (query.executable_by.is_empty()
+                || query.executable_by.iter().any(|who| self.is_shared(query.account, *who)))
             && query.filters.iter().all(|filter| filter.passes(image, self.hint.public))
+    }
+}
+
+impl Entry {
+    fn is_shared(&self, asker: AccountId, who: Executor) -> bool {
+        match who {
+            Executor::Everybody => self.hint.public,
+            Executor::Asker => self.hint.accounts.contains(&asker),
+            // Naming oneself is what `self` is.
+            Executor::Account(named) => {
+                (named == asker || self.image.owner == asker) && self.hint.accounts.contains(&named)
+            }
+        }
     }
 }
 

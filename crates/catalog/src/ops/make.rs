@@ -20,6 +20,8 @@ pub struct NewImage {
     pub source_image: Option<ImageId>,
     pub source_instance: Option<InstanceId>,
     pub tags: BTreeMap<String, String>,
+    pub ena_support: bool,
+    pub imds_v2_required: bool,
 }
 
 impl Catalog {
@@ -43,6 +45,8 @@ impl Catalog {
             source_image: new.source_image,
             source_instance: new.source_instance,
             tags: new.tags,
+            ena_support: new.ena_support,
+            imds_v2_required: new.imds_v2_required,
             created_ms: 0,
             deregistered_ms: None,
             version: 1,

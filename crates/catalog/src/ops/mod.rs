@@ -16,7 +16,7 @@ use vmint_store::Store;
 use crate::{Result, index::Index, store::Images};
 
 pub use make::NewImage;
-pub use query::{Page, Query};
+pub use query::{Executor, Page, Query};
 pub use set_state::Progress;
 pub use update::Update;
 

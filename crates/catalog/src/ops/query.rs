@@ -9,11 +9,24 @@ pub struct Query {
     pub account: AccountId,
     /// Whose images; empty means everybody's.
     pub owners: Vec<AccountId>,
+    /// Only images that one of these may launch; empty means whoever may.
+    pub executable_by: Vec<Executor>,
     pub filters: Vec<Filter>,
     /// One's own deregistered and failed images too.
     pub include_ended: bool,
     pub after: Option<ImageId>,
     pub size: usize,
+}
+
+/// Somebody whom images are shared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Executor {
+    /// The account that asks, by name: not as the owner nor as one of all.
+    Asker,
+    Everybody,
+    /// An account that the asker shares its own images with, by name. What
+    /// others share with it is nobody's business.
+    Account(AccountId),
 }
 
 /// One page, and the last id if more follow.

@@ -90,9 +90,9 @@ impl Images {
                 return Ok(there);
             }
             let name = owned_name(&new.owner.to_string(), new.name.as_str());
-            if IMAGES.find(tx, "name", &name)?.is_some() {
-                let name = new.name.as_str().to_owned();
-                return Err(TxError::refuse(E::NameTaken { name }));
+            if let Some((other, _)) = IMAGES.find(tx, "name", &name)? {
+                let (name, image) = (new.name.as_str().to_owned(), other.to_string());
+                return Err(TxError::refuse(E::NameTaken { name, image }));
             }
             new.created_ms = tx.now_ms();
             put(tx, &ImageRecord::new(&new, step.saga), new.id)?;

@@ -88,6 +88,10 @@ pub(super) struct ImageRecord {
     /// The saga that made it.
     #[prost(string, tag = "20")]
     pub(super) made_by: String,
+    #[prost(bool, tag = "21")]
+    pub(super) ena_support: bool,
+    #[prost(bool, tag = "22")]
+    pub(super) imds_v2_required: bool,
 }
 
 impl ImageRecord {
@@ -129,6 +133,8 @@ impl ImageRecord {
             deregistered_ms: it.deregistered_ms,
             version: it.version,
             made_by,
+            ena_support: it.ena_support,
+            imds_v2_required: it.imds_v2_required,
         }
     }
 }
@@ -170,6 +176,8 @@ impl TryFrom<ImageRecord> for Image {
             source_image: it.source_image.map(|id| parse(&id, "source")).transpose()?,
             source_instance: it.source_instance.map(|id| parse(&id, "source")).transpose()?,
             tags: it.tags,
+            ena_support: it.ena_support,
+            imds_v2_required: it.imds_v2_required,
             created_ms: it.created_ms,
             deregistered_ms: it.deregistered_ms,
             version: it.version,

@@ -77,7 +77,14 @@ fn plan(caller: &Caller, request: CopyImageRequest, source: Image) -> CopyPlan {
         text if text.is_empty() => source.description.clone(),
         text => text,
     };
+    let mut tags = request.tags;
+    if request.copy_tags.unwrap_or(true) {
+        let named = |key: &String| tags.iter().any(|tag| tag.key == *key);
+        let more = source.tags.iter().filter(|tag| !named(&tag.key)).cloned().collect::<Vec<_>>();
+        tags.extend(more);
+    }
     let image = Image {
+        tags,
         image_id: ImageId::random().to_string(),
         name,
         description,
@@ -211,7 +218,10 @@ impl Kind for Duplicate {
                     account_id: at.account.clone(),
                     copies: plan.copies.clone(),
                     image_id: image.image_id.clone(),
-                    description: image.description.clone(),
+                    description: format!(
+                        "Copied for DestinationAmi {} from SourceAmi {}",
+                        image.image_id, image.source_image_id
+                    ),
                     encrypted: plan.encrypted,
                     kms_key_id: plan.kms_key_id.clone(),
                 };

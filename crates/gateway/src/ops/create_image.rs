@@ -51,7 +51,8 @@ impl Gateway {
             return Err(GatewayError::InstanceState { id: instance.instance_id, state }.into());
         }
         let source = self.get_images(caller, std::slice::from_ref(&instance.image_id)).await?;
-        Ok(plan(caller, request, &instance, source.into_iter().next().unwrap_or_default()))
+        let source = source.into_iter().next().unwrap_or_default();
+        Ok(plan(caller, request, &instance, source)?)
     }
 
     /// An instance of the caller's, by id or name, as the launcher answers it.
@@ -88,7 +89,7 @@ fn plan(
     request: CreateImageRequest,
     instance: &Instance,
     source: Image,
-) -> CreatePlan {
+) -> Result<CreatePlan, GatewayError> {
     let id = ImageId::random().to_string();
     let mut snapshots = Vec::new();
     let mut disks = Vec::new();
@@ -103,6 +104,10 @@ fn plan(
     } else {
         instance.volumes.first().map(|v| v.device_name.clone()).unwrap_or_default()
     };
+    change_disks(&mut disks, &root_device_name, &request.block_device_mappings)?;
+    let kept =
+        |id: &String| disks.iter().any(|d| d.ebs.as_ref().is_some_and(|e| e.snapshot_id == *id));
+    snapshots.retain(|snapshot| kept(&snapshot.snapshot_id));
     let image = Image {
         image_id: id,
         name: request.name,
@@ -118,9 +123,49 @@ fn plan(
         source_image_id: instance.image_id.clone(),
         source_instance_id: instance.instance_id.clone(),
         tags: request.tags,
+        ena_support: source.ena_support,
+        imds_v2_required: source.imds_v2_required,
         ..Image::default()
     };
-    CreatePlan { image: Some(image), snapshots }
+    Ok(CreatePlan { image: Some(image), snapshots })
+}
+
+/// Leaves disks out, changes whether they go with their machine, and adds empty
+/// ones; nothing else about a disk that is there can change.
+fn change_disks(
+    disks: &mut Vec<BlockDeviceMapping>,
+    root: &str,
+    changes: &[BlockDeviceMapping],
+) -> Result<(), GatewayError> {
+    for (at, change) in changes.iter().enumerate() {
+        let refuse = |why: &str| {
+            Err(GatewayError::invalid(format!("block_device_mappings[{at}]"), why.to_owned()))
+        };
+        let there = disks.iter().position(|disk| disk.device_name == change.device_name);
+        match (there, change.no_device, &change.ebs) {
+            (Some(_), true, _) if change.device_name == root => {
+                return refuse("the root disk can't be left out");
+            }
+            (Some(there), true, _) => drop(disks.remove(there)),
+            (Some(there), false, Some(ebs)) => {
+                let Some(disk) = disks[there].ebs.as_mut() else { continue };
+                if !ebs.snapshot_id.is_empty() || ![0, disk.size_gib].contains(&ebs.size_gib) {
+                    return refuse("of a disk that is there only delete_on_termination can change");
+                }
+                disk.delete_on_termination =
+                    ebs.delete_on_termination.or(disk.delete_on_termination);
+            }
+            (None, false, Some(ebs)) if ebs.snapshot_id.is_empty() && ebs.size_gib > 0 => {
+                disks.push(change.clone());
+            }
+            (None, false, Some(_)) => {
+                return refuse("a disk that is added is empty and has a size");
+            }
+            (None, true, _) => {}
+            (_, false, None) => return refuse("say with `ebs` or `no_device` what to change"),
+        }
+    }
+    Ok(())
 }
 
 fn disk_of(volume: &AttachedVolume, snapshot_id: &str) -> BlockDeviceMapping {
@@ -222,7 +267,11 @@ impl Kind for Create {
                     account_id: at.account.clone(),
                     snapshots: plan.snapshots.clone(),
                     image_id: image.image_id.clone(),
-                    description: image.description.clone(),
+                    // Tools that tidy up look for these words.
+                    description: format!(
+                        "Created by CreateImage({}) for {}",
+                        image.source_instance_id, image.image_id
+                    ),
                 };
                 let ids = plan.snapshot_ids();
                 let mut storage = self.peers.storage(&at.caller());

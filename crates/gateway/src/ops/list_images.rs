@@ -23,6 +23,7 @@ impl Gateway {
             include_ended: request.include_ended,
             page_size: request.page_size,
             page_token: request.page_token,
+            executable_by: request.executable_by,
         };
         let catalog = self.peers.catalog(&on_behalf(caller));
         let answer = retry(Retry::default(), || {

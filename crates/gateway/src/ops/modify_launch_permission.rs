@@ -54,6 +54,7 @@ impl Gateway {
                     remove_account_ids: request.remove_account_ids,
                     add_public: request.add_public,
                     remove_public: request.remove_public,
+                    reset: request.reset,
                 };
                 let change = ShareRequest { change: Some(change) };
                 self.sagas.begin::<Share>(caller, &asked, vec![id], &change).await?

@@ -116,6 +116,7 @@ pub(super) fn change(
     let change = Change {
         add: ids("add_account_ids", &request.add_account_ids)?,
         remove: ids("remove_account_ids", &request.remove_account_ids)?,
+        reset: request.reset,
         add_public: request.add_public,
         remove_public: request.remove_public,
     };

@@ -57,6 +57,10 @@ fake! {
     |world, caller, request| {
         world.fence(request.saga.as_ref(), "permissions.vmint")?;
         let id = &request.image_id;
+        if request.reset {
+            world.grants.retain(|(image, _)| image != id);
+            world.public.remove(id);
+        }
         for account in request.add_account_ids {
             world.grants.insert((id.clone(), account));
         }
@@ -67,6 +71,9 @@ fake! {
         let account_ids = account_ids.map(|(_, account)| account.clone()).collect();
         if request.add_public {
             world.public.insert(id.clone());
+        }
+        if request.remove_public {
+            world.public.remove(id);
         }
         let public = world.public.contains(id);
         Ok(permissions::EnsureLaunchPermissionResponse { public, account_ids, revision: 3 })
