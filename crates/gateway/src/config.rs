@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 use vmint_daemon::ServiceConfig;
+use vmint_ids::AccountId;
 use vmint_rpc::ServiceAddress;
 
 /// What the gateway is told.
@@ -19,6 +20,10 @@ pub struct Config {
     #[serde(default)]
     pub regions: BTreeMap<String, String>,
     pub limits: Limits,
+    /// Well-known owners: accounts by the aliases `amazon`, `aws-marketplace` and
+    /// `aws-backup-vault`, which EC2's clients ask for images by.
+    #[serde(default)]
+    pub owner_aliases: BTreeMap<String, Vec<AccountId>>,
 }
 
 fn local() -> String {
@@ -64,6 +69,7 @@ impl Config {
             region: local(),
             regions: BTreeMap::new(),
             limits: Limits::default(),
+            owner_aliases: BTreeMap::new(),
         }
     }
 }

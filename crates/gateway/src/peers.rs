@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use vmint_api::{
-    catalog::v1::catalog_internal_service_client::CatalogInternalServiceClient as Catalog,
+    catalog::v1::{
+        catalog_internal_service_client::CatalogInternalServiceClient as Catalog,
+        catalog_service_client::CatalogServiceClient as Images,
+    },
     launcher::v1::{
         launcher_internal_service_client::LauncherInternalServiceClient as Launcher,
         launcher_service_client::LauncherServiceClient as Instances,
@@ -75,6 +78,8 @@ impl Peers {
 
     clients! {
         catalog: Catalog of "catalog";
+        /// What users may ask the catalog.
+        images: Images of "catalog";
         permissions: Permissions of "permissions";
         marketplace: Marketplace of "marketplace";
         /// What users may ask the marketplace.

@@ -15,7 +15,7 @@ use vmint_store::{Options, Store, StoreError};
 use crate::{
     Config, Limits,
     door::{self, Buckets, Door, Sessions},
-    ec2::{Front, Regions},
+    ec2::{Aliases, Front, Regions},
     grpc::Grpc,
     health,
     ops::{Gateway, kinds},
@@ -76,7 +76,8 @@ pub async fn bind(config: &Config) -> Result<Bound, StartError> {
     let opened = tokio::task::spawn_blocking(move || Store::open(&data, Options::default()));
     let store = opened.await.unwrap_or(Err(StoreError::Closed))?;
     let regions = Regions::new(config.region.clone(), config.regions.clone());
-    let mut bound = Bound::assemble(listen, peers, store, config.limits, regions).await?;
+    let aliases = config.owner_aliases.clone();
+    let mut bound = Bound::assemble(listen, peers, store, config.limits, regions, aliases).await?;
     bound.identity = Some(identity);
     bound.connections = config.service.max_connections;
     bound.streams = config.service.max_streams;
@@ -114,6 +115,7 @@ impl Bound {
         store: Store,
         limits: Limits,
         regions: Regions,
+        aliases: Aliases,
     ) -> Result<Self, StartError> {
         let public = door::public_services();
         Policies::ours().check_complete(public.iter().map(String::as_str))?;
@@ -136,7 +138,8 @@ impl Bound {
         });
         let buckets = Arc::new(Buckets::new(limits.calls_per_second, limits.burst));
         let longest = Duration::from_secs(limits.longest_call_seconds.max(1));
-        let front = Front::new(gateway.clone(), regions, buckets.clone(), metrics.clone(), longest);
+        let front = Front::new(gateway.clone(), regions, buckets.clone(), metrics.clone(), longest)
+            .with_aliases(aliases);
         let door = Door {
             ec2: Arc::new(front),
             peers,

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use vmint_ec2::{Code, Error, Operation, Params, Xml};
 use vmint_rpc::Caller;
 
-use super::{Front, Refused, identity, key_pairs, service::Service, zones};
+use super::{Front, Refused, identity, images, key_pairs, service::Service, tags, zones};
 
 /// What an operation answers: the inside of its XML.
 pub(crate) type Answer = Result<Xml, Refused>;
@@ -38,8 +38,14 @@ macro_rules! entries {
 pub(crate) use entries;
 
 /// Every operation, by the module that answers it.
-static TABLES: &[&[Entry]] =
-    &[zones::ENTRIES, key_pairs::ENTRIES, identity::ENTRIES, identity::ALIASES];
+static TABLES: &[&[Entry]] = &[
+    zones::ENTRIES,
+    images::ENTRIES,
+    tags::ENTRIES,
+    key_pairs::ENTRIES,
+    identity::ENTRIES,
+    identity::ALIASES,
+];
 
 /// The operation of a service by its name.
 pub(super) fn of(service: Service, action: &str) -> Option<&'static Entry> {

@@ -13,7 +13,7 @@ pub(crate) fn all(filters: &[Filter], facts: impl Fn(&str) -> Vec<String>) -> bo
 
 /// Whether `text` is as `pattern` says: `*` stands for any characters, `?` for
 /// one, and a backslash takes the next one literally.
-fn fits(pattern: &str, text: &str) -> bool {
+pub(super) fn fits(pattern: &str, text: &str) -> bool {
     let pattern = parse(pattern);
     let text = text.chars().collect::<Vec<_>>();
     let (mut p, mut t) = (0, 0);

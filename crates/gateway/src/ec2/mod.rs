@@ -10,16 +10,19 @@
 //! [`Call`], ask over gRPC, and write XML; [`refusal`] turns what was refused
 //! into EC2's codes.
 
+mod alias;
 mod entry;
 mod filter;
 mod head;
 mod identity;
+mod images;
 mod key_pairs;
 mod keys;
 mod refusal;
 mod region;
 mod replay;
 mod service;
+mod tags;
 mod zones;
 
 use std::{sync::Arc, time::Duration};
@@ -38,6 +41,7 @@ use vmint_ec2::{
 };
 use vmint_rpc::Observer as _;
 
+pub(crate) use alias::Aliases;
 pub(crate) use entry::{Call, Entry, entries};
 pub(crate) use refusal::Refused;
 pub(crate) use region::Regions;
@@ -55,6 +59,7 @@ const BODY: Duration = Duration::from_secs(30);
 pub(crate) struct Front {
     pub(crate) gateway: Gateway,
     pub(crate) regions: Regions,
+    pub(crate) aliases: Aliases,
     pub(crate) buckets: Arc<Buckets>,
     pub(crate) metrics: Metrics,
     pub(crate) keys: Keys,
@@ -72,7 +77,13 @@ impl Front {
         longest: Duration,
     ) -> Self {
         let (keys, replays) = (Keys::new(), Replays::default());
-        Self { gateway, regions, buckets, metrics, keys, replays, longest }
+        let aliases = Aliases::new();
+        Self { gateway, regions, aliases, buckets, metrics, keys, replays, longest }
+    }
+
+    /// With well-known owners that have names.
+    pub(crate) fn with_aliases(self, aliases: Aliases) -> Self {
+        Self { aliases, ..self }
     }
 
     /// Whether a request is for this face: it is signed, or asks as the

@@ -46,6 +46,21 @@ impl Regions {
         names
     }
 
+    /// That something which names `region` means this one; a deployment without
+    /// others takes any name for its own.
+    pub(crate) fn must_be_own(&self, region: &str) -> Result<(), Error> {
+        if region == self.own || self.others.is_empty() {
+            return Ok(());
+        }
+        if self.others.contains_key(region) {
+            let text = format!("Copies from region '{region}' are not supported here.");
+            return Err(Error::new(Code::UnsupportedOperation, text));
+        }
+        let text =
+            format!("The region '{region}' is not known: use one of {}.", self.names().join(", "));
+        Err(Error::new(Code::InvalidRegion, text))
+    }
+
     /// The one availability zone of this region.
     pub(crate) fn zone(&self) -> String {
         format!("{}a", self.own)

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use tonic::Status;
 use vmint_api::{
     catalog::v1::{BatchGetImagesRequest, Image, ImageState, QueryImagesRequest},
@@ -109,6 +111,27 @@ impl Gateway {
                 at.map(|at| results.swap_remove(at).1).unwrap_or_default()
             })
             .collect())
+    }
+
+    /// Those of the images that `caller` may know of, be they ended; others are
+    /// left out. At most 1000 ids.
+    pub(crate) async fn visible_images(
+        &self,
+        caller: &Caller,
+        ids: &[String],
+    ) -> Result<Vec<Image>, Status> {
+        let (images, checks) = tokio::join!(
+            self.get_images(caller, ids),
+            self.check(caller, ImageAction::Describe, ids)
+        );
+        let visible = checks?.into_iter().filter(|check| check.visible).map(|check| check.image_id);
+        let visible = visible.collect::<BTreeSet<_>>();
+        let mut images = images?;
+        images.retain(|image| {
+            visible.contains(&image.image_id)
+                || has_ended(image) && image.owner_id == caller.account
+        });
+        Ok(images)
     }
 
     /// Records by id; unknown ids are left out.

@@ -76,8 +76,19 @@ fn message(code: Code, seen: &Seen) -> String {
     }
     match code {
         Code::NotAuthorized => match named("imageId") {
+            Some(id) if seen.reason == "NOT_OWNER" => format!("Not authorized for image:{id}"),
             Some(id) => format!("Not authorized for images: [{id}]"),
             None => seen.message.clone(),
+        },
+        Code::InvalidAmiNameDuplicate => match (named("name"), named("imageId")) {
+            (Some(name), Some(id)) => format!("AMI name {name} is already in use by AMI {id}"),
+            _ => seen.message.clone(),
+        },
+        Code::InvalidAmiIdUnavailable => match (named("imageId"), named("state")) {
+            (Some(id), Some(state)) => {
+                format!("The image ID '{id}' is not available: it is {state}")
+            }
+            _ => seen.message.clone(),
         },
         Code::InternalError => {
             "An internal error has occurred; the request id finds it in the log.".to_owned()

@@ -1,4 +1,5 @@
 //! Reasons of ours and the codes of EC2 that say the same.
+#![allow(clippy::match_same_arms)] // a reason beside those of its kind
 
 use vmint_api::{
     catalog::v1::CatalogErrorReason, gateway::v1::GatewayErrorReason,
@@ -7,8 +8,8 @@ use vmint_api::{
 };
 use vmint_ec2::Code;
 
-/// The code of a reason of one of our services; none if EC2 knows nothing
-/// like it, so that the kind of refusal must do.
+/// The code of a reason of one of our services; none where the kind of refusal
+/// tells more. The matches are exhaustive: a new reason needs its code here.
 pub(super) fn code(domain: &str, reason: &str) -> Option<Code> {
     macro_rules! of {
         ($enum:ident, $prefix:literal, $code:ident) => {
@@ -42,7 +43,10 @@ fn catalog(reason: CatalogErrorReason) -> Option<Code> {
         R::RequestIdReused => Code::IdempotentParameterMismatch,
         R::ImageNotAvailable => Code::InvalidAmiIdUnavailable,
         R::TagInvalid => Code::InvalidTagKeyMalformed,
-        _ => return None,
+        R::TooManyTags => Code::TagLimitExceeded,
+        R::EtagMismatch => Code::IncorrectState,
+        R::SagaFenced => Code::Unavailable,
+        R::Unspecified | R::StoreFailed => return None,
     })
 }
 
@@ -62,8 +66,9 @@ fn gateway(reason: GatewayErrorReason) -> Option<Code> {
         R::PageTokenInvalid => Code::InvalidNextToken,
         R::ImageNotAvailable => Code::InvalidAmiIdUnavailable,
         R::ImageHasProductCodes => Code::OperationNotPermitted,
+        R::ImageEncrypted => Code::UnsupportedOperation,
         R::InstanceStateInvalid => Code::IncorrectInstanceState,
-        _ => return None,
+        R::Unspecified | R::StoreFailed => return None,
     })
 }
 
@@ -85,7 +90,9 @@ fn launcher(reason: LauncherErrorReason) -> Option<Code> {
         R::VolumeFixed => Code::OperationNotPermitted,
         R::VolumeLimitExceeded => Code::ResourceLimitExceeded,
         R::RootVolumeMissing => Code::IncorrectState,
-        _ => return None,
+        R::SagaFenced => Code::Unavailable,
+        R::HypervisorMissing | R::MachineFailed => Code::InternalError,
+        R::Unspecified | R::StoreFailed => return None,
     })
 }
 
@@ -98,7 +105,9 @@ fn marketplace(reason: MarketplaceErrorReason) -> Option<Code> {
         R::PageTokenInvalid => Code::InvalidNextToken,
         R::RequestIdReused => Code::IdempotentParameterMismatch,
         R::OperatorOnly => Code::UnauthorizedOperation,
-        _ => return None,
+        R::AgreementNotFound => Code::InvalidParameterValue,
+        R::HoldExpired | R::SagaFenced => Code::Unavailable,
+        R::Unspecified | R::StoreFailed => return None,
     })
 }
 
@@ -115,7 +124,11 @@ fn permissions(reason: PermissionsErrorReason) -> Option<Code> {
         R::RequestIdReused => Code::IdempotentParameterMismatch,
         R::OperatorOnly => Code::UnauthorizedOperation,
         R::AccessKeyNotFound => Code::InvalidClientTokenId,
-        _ => return None,
+        R::AccountTaken | R::AccessKeyTaken | R::OrganizationNotFound | R::SessionNotFound => {
+            Code::InvalidParameterValue
+        }
+        R::SagaFenced => Code::Unavailable,
+        R::Unspecified | R::StoreFailed => return None,
     })
 }
 
@@ -131,6 +144,12 @@ fn storage(reason: StorageErrorReason) -> Option<Code> {
         R::VolumeSizeInvalid | R::FieldInvalid => Code::InvalidParameterValue,
         R::PageTokenInvalid => Code::InvalidNextToken,
         R::RequestIdReused => Code::IdempotentParameterMismatch,
-        _ => return None,
+        R::ImportSequenceInvalid => Code::InvalidParameterValue,
+        R::KeyNotFound | R::KeyNotUsable => Code::InvalidParameterValue,
+        R::KeyStateInvalid | R::DataInUse => Code::IncorrectState,
+        R::DecryptionRefused => Code::InvalidRequest,
+        R::DiskFull | R::SagaFenced => Code::Unavailable,
+        R::DataDamaged | R::DataKeyGone => Code::InternalError,
+        R::Unspecified | R::StoreFailed => return None,
     })
 }

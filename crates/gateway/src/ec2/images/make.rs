@@ -1,0 +1,266 @@
+use vmint_api::{
+    catalog::v1::{Architecture, BootMode, Image},
+    gateway::v1::{CopyImageRequest, CreateImageRequest, RegisterImageRequest},
+    types::v1::{BlockDeviceMapping, EbsBlockDevice, Tag},
+};
+use vmint_ec2::{Code, Error, Operation, Params, Xml, query};
+use vmint_ids::{ImageKind, InstanceKind, SnapshotKind};
+
+use crate::ec2::{Call, entry::Answer};
+
+/// EC2's words for what every disk here is: as fast as the host.
+const VOLUME_TYPES: &[&str] = &["gp3", "gp2", "standard"];
+
+pub(super) const REGISTER: Operation = Operation::new(
+    "RegisterImage",
+    &[
+        "Name!",
+        "Description",
+        "Architecture",
+        "RootDeviceName",
+        "EnaSupport",
+        "BlockDeviceMapping.N.DeviceName",
+        "BlockDeviceMapping.N.NoDevice",
+        "BlockDeviceMapping.N.Ebs.SnapshotId",
+        "BlockDeviceMapping.N.Ebs.VolumeSize",
+        "BlockDeviceMapping.N.Ebs.DeleteOnTermination",
+        "BlockDeviceMapping.N.Ebs.Encrypted",
+        "TagSpecification.N.ResourceType",
+        "TagSpecification.N.Tag.N.Key",
+        "TagSpecification.N.Tag.N.Value",
+    ],
+)
+.only(&[
+    ("BillingProduct.N", &[]),
+    ("BlockDeviceMapping.N.Ebs.AvailabilityZone", &[]),
+    ("BlockDeviceMapping.N.Ebs.AvailabilityZoneId", &[]),
+    ("BlockDeviceMapping.N.Ebs.EbsCardIndex", &["0"]),
+    ("BlockDeviceMapping.N.Ebs.Iops", &[]),
+    ("BlockDeviceMapping.N.Ebs.KmsKeyId", &[]),
+    ("BlockDeviceMapping.N.Ebs.OutpostArn", &[]),
+    ("BlockDeviceMapping.N.Ebs.Throughput", &[]),
+    ("BlockDeviceMapping.N.Ebs.VolumeInitializationRate", &[]),
+    ("BlockDeviceMapping.N.Ebs.VolumeType", VOLUME_TYPES),
+    ("BlockDeviceMapping.N.VirtualName", &[]),
+    ("BootMode", &["legacy-bios", "uefi"]),
+    ("ImageLocation", &[]),
+    ("ImdsSupport", &["v2.0"]),
+    ("KernelId", &[]),
+    ("RamdiskId", &[]),
+    ("SriovNetSupport", &[]),
+    ("TpmSupport", &[]),
+    ("UefiData", &[]),
+    ("VirtualizationType", &["hvm"]),
+]);
+
+pub(super) async fn register_image(mut call: Call) -> Answer {
+    let request_id = call.request_id()?;
+    let Call { front, caller, mut params, .. } = call;
+    let (gateway, caller) = (&front.gateway, &caller);
+    let name = params.need("Name")?;
+    let mut mappings = params.block_device_mappings()?;
+    mappings.retain(|mapping| !mapping.no_device);
+    let root = match params.text("RootDeviceName")? {
+        Some(root) => root,
+        None if mappings.len() == 1 => mappings[0].device_name.clone().unwrap_or_default(),
+        None => "/dev/sda1".to_owned(),
+    };
+    let has_root = mappings.iter().any(|mapping| mapping.device_name.as_deref() == Some(&*root));
+    if !has_root {
+        let text = format!("The root device '{root}' is not among the block device mappings.");
+        return Err(Error::new(Code::InvalidBlockDeviceMapping, text).into());
+    }
+    // What EC2 has taken an image for since its first days.
+    let architecture = params.choice(
+        "Architecture",
+        &[
+            ("i386", Architecture::I386),
+            ("x86_64", Architecture::X8664),
+            ("arm64", Architecture::Arm64),
+        ],
+    )?;
+    let boot_mode = params
+        .choice("BootMode", &[("legacy-bios", BootMode::LegacyBios), ("uefi", BootMode::Uefi)])?;
+    let specifications = params.tag_specifications(&["image"])?;
+    let image = Image {
+        name,
+        description: params.text("Description")?.unwrap_or_default(),
+        architecture: architecture.unwrap_or(Architecture::I386).into(),
+        boot_mode: boot_mode.unwrap_or(BootMode::Unspecified).into(),
+        block_device_mappings: mappings
+            .into_iter()
+            .map(|mapping| new_disk(mapping, &root))
+            .collect::<Result<_, _>>()?,
+        root_device_name: root,
+        tags: tags(Params::tags_for(&specifications, "image")),
+        ena_support: params.flag("EnaSupport")?.unwrap_or(false),
+        imds_v2_required: params.text("ImdsSupport")?.is_some(),
+        ..Image::default()
+    };
+    let request = RegisterImageRequest { image: Some(image), request_id };
+    let made = gateway.register_image(caller, request).await?;
+    Ok(image_id(made.image))
+}
+
+fn new_disk(mapping: query::BlockDeviceMapping, root: &str) -> Result<BlockDeviceMapping, Error> {
+    let device = mapping.device_name.unwrap_or_default();
+    let refuse = |text: String| Err(Error::new(Code::InvalidBlockDeviceMapping, text));
+    let ebs = mapping.ebs.unwrap_or_default();
+    let Some(snapshot) = &ebs.snapshot_id else {
+        return match ebs.volume_size {
+            None => {
+                refuse(format!("Either snapshot ID or volume size must be provided for: {device}"))
+            }
+            Some(_) if ebs.encrypted == Some(true) => unsupported_encryption(),
+            Some(size) => Ok(disk(device, String::new(), size, ebs.delete_on_termination, root)),
+        };
+    };
+    let snapshot = query::parse_id::<SnapshotKind>(snapshot)?.to_string();
+    if ebs.encrypted.is_some() {
+        return refuse(format!(
+            "Encrypted flag cannot be specified since device {device} has a snapshot specified."
+        ));
+    }
+    let size = ebs.volume_size.unwrap_or(0);
+    Ok(disk(device, snapshot, size, ebs.delete_on_termination, root))
+}
+
+fn unsupported_encryption<T>() -> Result<T, Error> {
+    let text = "Keys of one's own are not supported here; leave Encrypted out.";
+    Err(Error::new(Code::UnsupportedOperation, text))
+}
+
+fn disk(
+    device_name: String,
+    snapshot_id: String,
+    size_gib: i32,
+    delete_on_termination: Option<bool>,
+    root: &str,
+) -> BlockDeviceMapping {
+    // A root disk goes with its machine unless it is said, others stay.
+    let goes = delete_on_termination.unwrap_or(device_name == root);
+    let ebs = EbsBlockDevice { snapshot_id, size_gib, delete_on_termination: Some(goes) };
+    BlockDeviceMapping { device_name, ebs: Some(ebs), no_device: false }
+}
+
+pub(super) const CREATE: Operation = Operation::new(
+    "CreateImage",
+    &[
+        "InstanceId!",
+        "Name!",
+        "Description",
+        "NoReboot",
+        "BlockDeviceMapping.N.DeviceName",
+        "BlockDeviceMapping.N.NoDevice",
+        "BlockDeviceMapping.N.Ebs.DeleteOnTermination",
+        "BlockDeviceMapping.N.Ebs.VolumeSize",
+        "TagSpecification.N.ResourceType",
+        "TagSpecification.N.Tag.N.Key",
+        "TagSpecification.N.Tag.N.Value",
+    ],
+)
+.only(&[
+    ("BlockDeviceMapping.N.Ebs.AvailabilityZone", &[]),
+    ("BlockDeviceMapping.N.Ebs.AvailabilityZoneId", &[]),
+    ("BlockDeviceMapping.N.Ebs.EbsCardIndex", &["0"]),
+    ("BlockDeviceMapping.N.Ebs.Encrypted", &["false"]),
+    ("BlockDeviceMapping.N.Ebs.Iops", &[]),
+    ("BlockDeviceMapping.N.Ebs.KmsKeyId", &[]),
+    ("BlockDeviceMapping.N.Ebs.OutpostArn", &[]),
+    ("BlockDeviceMapping.N.Ebs.SnapshotId", &[]),
+    ("BlockDeviceMapping.N.Ebs.Throughput", &[]),
+    ("BlockDeviceMapping.N.Ebs.VolumeInitializationRate", &[]),
+    ("BlockDeviceMapping.N.Ebs.VolumeType", VOLUME_TYPES),
+    ("BlockDeviceMapping.N.VirtualName", &[]),
+    ("BootModeOverride", &[]),
+    ("SnapshotLocation", &["regional"]),
+]);
+
+pub(super) async fn create_image(mut call: Call) -> Answer {
+    let request_id = call.request_id()?;
+    let Call { front, caller, mut params, .. } = call;
+    let (gateway, caller) = (&front.gateway, &caller);
+    let specifications = params.tag_specifications(&["image"])?;
+    let changes = params.block_device_mappings()?.into_iter().map(|mapping| {
+        let ebs = mapping.ebs.map(|ebs| EbsBlockDevice {
+            snapshot_id: String::new(),
+            size_gib: ebs.volume_size.unwrap_or(0),
+            delete_on_termination: ebs.delete_on_termination,
+        });
+        BlockDeviceMapping {
+            device_name: mapping.device_name.unwrap_or_default(),
+            no_device: mapping.no_device,
+            ebs,
+        }
+    });
+    let request = CreateImageRequest {
+        instance_id: params.need_id::<InstanceKind>("InstanceId")?.to_string(),
+        name: params.need("Name")?,
+        description: params.text("Description")?.unwrap_or_default(),
+        tags: tags(Params::tags_for(&specifications, "image")),
+        request_id,
+        block_device_mappings: changes.collect(),
+    };
+    let made = gateway.create_image(caller, request).await?;
+    Ok(image_id(made.image))
+}
+
+pub(super) const COPY: Operation = Operation::new(
+    "CopyImage",
+    &[
+        "Name!",
+        "SourceImageId!",
+        "SourceRegion!",
+        "ClientToken",
+        "Description",
+        "CopyImageTags",
+        "Encrypted",
+        "KmsKeyId",
+        "TagSpecification.N.ResourceType",
+        "TagSpecification.N.Tag.N.Key",
+        "TagSpecification.N.Tag.N.Value",
+    ],
+)
+.only(&[
+    ("DestinationAvailabilityZone", &[]),
+    ("DestinationAvailabilityZoneId", &[]),
+    ("DestinationOutpostArn", &[]),
+    ("SnapshotCopyCompletionDurationMinutes", &[]),
+]);
+
+pub(super) async fn copy_image(mut call: Call) -> Answer {
+    let request_id = call.request_id()?;
+    let Call { front, caller, mut params, .. } = call;
+    let (gateway, caller) = (&front.gateway, &caller);
+    let region = params.need("SourceRegion")?;
+    front.regions.must_be_own(&region)?;
+    let specifications = params.tag_specifications(&["image"])?;
+    let encrypted = params.flag("Encrypted")?.unwrap_or(false);
+    let kms_key_id = params.text("KmsKeyId")?.unwrap_or_default();
+    if !encrypted && !kms_key_id.is_empty() {
+        let text = "The parameter KmsKeyId requires the parameter Encrypted to be set.";
+        return Err(Error::combination(text).into());
+    }
+    let request = CopyImageRequest {
+        source_image_id: params.need_id::<ImageKind>("SourceImageId")?.to_string(),
+        name: params.need("Name")?,
+        description: params.text("Description")?.unwrap_or_default(),
+        request_id,
+        encrypted,
+        kms_key_id,
+        copy_tags: Some(params.flag("CopyImageTags")?.unwrap_or(false)),
+        tags: tags(Params::tags_for(&specifications, "image")),
+    };
+    let made = gateway.copy_image(caller, request).await?;
+    Ok(image_id(made.image))
+}
+
+fn tags(tags: Vec<query::Tag>) -> Vec<Tag> {
+    tags.into_iter().map(|tag| Tag { key: tag.key, value: tag.value }).collect()
+}
+
+fn image_id(image: Option<Image>) -> Xml {
+    let mut xml = Xml::new();
+    xml.text("imageId", image.unwrap_or_default().image_id);
+    xml
+}

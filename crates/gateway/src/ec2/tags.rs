@@ -1,0 +1,192 @@
+//! Tags, whatever they are on.
+
+use vmint_api::{
+    catalog::v1::{Image, UpdateImageRequest},
+    gateway::v1::ListImagesRequest,
+    types::v1::{Filter, Tag},
+};
+use vmint_ec2::{Code, Error, Operation, Params, Xml, query};
+use vmint_ids::{ImageKind, Kind};
+use vmint_rpc::{BadToken, Caller, PageToken};
+
+use super::{
+    Call, Entry, Front, Refused, entries, entry::Answer, filter, images, service::Service,
+};
+
+pub(super) const ENTRIES: &[Entry] = entries! {
+    Service::Ec2;
+    writes CREATE => create_tags,
+    writes DELETE => delete_tags,
+    reads DESCRIBE => describe_tags,
+};
+
+const CREATE: Operation =
+    Operation::new("CreateTags", &["ResourceId.N!", "Tag.N.Key!", "Tag.N.Value"]);
+const DELETE: Operation =
+    Operation::new("DeleteTags", &["ResourceId.N!", "Tag.N.Key", "Tag.N.Value"]);
+const DESCRIBE: Operation = Operation::new(
+    "DescribeTags",
+    &["MaxResults", "NextToken", "Filter.N.Name", "Filter.N.Value.N"],
+)
+.filters(&["key", "resource-id", "resource-type", "tag:*", "value"]);
+
+/// As many resources as one call may tag.
+const MOST_RESOURCES: usize = 1000;
+
+/// What to do with the tags of a resource.
+#[derive(Debug)]
+enum Change {
+    Put(Vec<Tag>),
+    /// Tags by key, each only while it has the value if one is given.
+    Remove(Vec<(String, Option<String>)>),
+    RemoveAll,
+}
+
+async fn create_tags(mut call: Call) -> Answer {
+    let tags = call.params.tags()?;
+    let tags = tags.into_iter().map(|tag| Tag { key: tag.key, value: tag.value });
+    let change = Change::Put(tags.collect());
+    apply(call, change).await
+}
+
+async fn delete_tags(mut call: Call) -> Answer {
+    let read = |tag: &mut Params| Ok((tag.need("Key")?, tag.raw("Value")?));
+    let tags = call.params.each("Tag", read)?;
+    let change = if tags.is_empty() { Change::RemoveAll } else { Change::Remove(tags) };
+    apply(call, change).await
+}
+
+/// Changes every resource, or, if one of them is not the caller's, none.
+async fn apply(mut call: Call, change: Change) -> Answer {
+    let request_id = call.request_id()?;
+    let mut ids = call.params.list("ResourceId")?;
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.len() > MOST_RESOURCES {
+        let text = format!("Give at most {MOST_RESOURCES} resources.");
+        return Err(Error::new(Code::InvalidParameterValue, text).into());
+    }
+    let mut owned = Vec::with_capacity(ids.len());
+    for id in &ids {
+        owned.push(own(&call.front, &call.caller, id).await?);
+    }
+    for image in owned {
+        let request_id = format!("{request_id}/{}", image.image_id);
+        let request = update(image, &change, request_id);
+        call.front.gateway.peers.images(&call.caller).update_image(request).await?;
+    }
+    Ok(Xml::done())
+}
+
+/// The resource, if it is one of the caller's own that has tags.
+async fn own(front: &Front, caller: &Caller, id: &str) -> Result<Image, Refused> {
+    let prefix = id.rsplit_once('-').map_or("", |(prefix, _)| prefix);
+    if prefix != ImageKind::PREFIX {
+        let shown = id.chars().take(64).collect::<String>();
+        let text = format!("The ID '{shown}' is not valid");
+        return Err(Error::new(Code::InvalidId, text).into());
+    }
+    let id = query::parse_id::<ImageKind>(id)?.to_string();
+    let image = front.gateway.get_image(caller, &id).await?;
+    if image.owner_id != caller.account {
+        let text = format!("Not authorized for image:{id}");
+        return Err(Error::new(Code::NotAuthorized, text).into());
+    }
+    Ok(image)
+}
+
+fn update(image: Image, change: &Change, request_id: String) -> UpdateImageRequest {
+    let (put_tags, remove_tag_keys) = match change {
+        Change::Put(tags) => (tags.clone(), Vec::new()),
+        Change::RemoveAll => (Vec::new(), image.tags.into_iter().map(|tag| tag.key).collect()),
+        Change::Remove(tags) => {
+            let has = |key: &String, value: &String| {
+                image.tags.iter().any(|tag| tag.key == *key && tag.value == *value)
+            };
+            let goes = tags.iter().filter(|(key, value)| match value {
+                Some(value) => has(key, value),
+                None => true,
+            });
+            (Vec::new(), goes.map(|(key, _)| key.clone()).collect())
+        }
+    };
+    UpdateImageRequest {
+        image_id: image.image_id,
+        put_tags,
+        remove_tag_keys,
+        request_id,
+        ..UpdateImageRequest::default()
+    }
+}
+
+/// One line of an answer.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    resource_id: String,
+    key: String,
+    value: String,
+    resource_type: &'static str,
+}
+
+impl Row {
+    /// Where a listing goes on behind it.
+    fn place(&self) -> Vec<u8> {
+        format!("{}\0{}", self.resource_id, self.key).into_bytes()
+    }
+
+    fn facts(&self, name: &str) -> Vec<String> {
+        match name {
+            "key" => vec![self.key.clone()],
+            "value" => vec![self.value.clone()],
+            "resource-id" => vec![self.resource_id.clone()],
+            "resource-type" => vec![self.resource_type.to_owned()],
+            _ if name.strip_prefix("tag:") == Some(&self.key) => vec![self.value.clone()],
+            _ => Vec::new(),
+        }
+    }
+}
+
+async fn describe_tags(mut call: Call) -> Answer {
+    let page = call.params.page(5, 1000)?;
+    let filters = call.params.filters()?;
+    // What a token is bound to.
+    let canonical = ListImagesRequest {
+        owners: vec!["DescribeTags".to_owned()],
+        filters: filters
+            .iter()
+            .map(|filter| Filter { name: filter.name.clone(), values: filter.values.clone() })
+            .collect(),
+        ..ListImagesRequest::default()
+    };
+    let token = page.next_token.unwrap_or_default();
+    let after = PageToken::read(&token, &canonical, &call.caller.account)
+        .map_err(|BadToken| Error::new(Code::InvalidNextToken, BadToken.to_string()))?;
+    let mut rows = Vec::new();
+    for image in images::all_own(&call.front.gateway, &call.caller).await? {
+        rows.extend(image.tags.into_iter().map(|tag| Row {
+            resource_id: image.image_id.clone(),
+            key: tag.key,
+            value: tag.value,
+            resource_type: "image",
+        }));
+    }
+    rows.retain(|row| filter::all(&filters, |name| row.facts(name)));
+    rows.sort_unstable();
+    rows.retain(|row| after.as_ref().is_none_or(|after| row.place() > *after));
+    let most = page.max_results.map_or(usize::MAX, |most| most as usize);
+    let more = rows.len() > most;
+    rows.truncate(most);
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|last| PageToken::new(&last.place(), &canonical, &call.caller.account).to_text());
+    let mut xml = Xml::new();
+    xml.items("tagSet", rows, |xml, row| {
+        xml.text("resourceId", row.resource_id)
+            .text("resourceType", row.resource_type)
+            .text("key", row.key)
+            .text("value", row.value);
+    })
+    .maybe("nextToken", next);
+    Ok(xml)
+}
