@@ -217,6 +217,7 @@ pub(crate) async fn share(client: &Client, args: ShareArgs, add: bool) -> Result
         add_public: add && everybody,
         remove_public: !add && everybody,
         request_id: request_id(),
+        ..Default::default()
     };
     let now = client.gateway().modify_launch_permission(request).await?.into_inner();
     say_who(&image_id, now.public, &now.account_ids);
