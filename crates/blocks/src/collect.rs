@@ -2,8 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -15,7 +14,7 @@ use crate::{
     id::{Keys, Kind},
     index::{Loc, Prefix},
     node::Node,
-    pack::{FOOTER_ENTRY, PACK_OVERHEAD, Pack, Record},
+    pack::{FOOTER_ENTRY, PACK_OVERHEAD, Record, unreadable},
     store::Inner,
 };
 
@@ -121,10 +120,10 @@ impl Collection<'_> {
         let retired = self.retire(grace);
         // Also after a failure: what is due in the trash may be the space that was missing.
         self.empty(grace)?;
-        let packs = self.store.packs.read();
+        let live = self.store.live.read();
         let trash: HashSet<u32> = self.store.trash.numbers().into_iter().collect();
-        self.store.quarantine.retain(|pack| packs.contains_key(&pack) || trash.contains(&pack));
-        drop(packs);
+        self.store.quarantine.retain(|pack| live.contains(&pack) || trash.contains(&pack));
+        drop(live);
         retired.map(|()| self.report)
     }
 
@@ -160,9 +159,9 @@ impl Collection<'_> {
             return Ok(());
         }
         // As it is: an encrypted one can't be read here.
-        let found = self.store.trash.find(id).map(|(pack, loc)| {
+        let found = self.store.trash.find(id).map(|loc| {
             let mut bytes = vec![0; usize::try_from(Record::size(loc.stored())).unwrap_or(0)];
-            self.store.read_record(&pack, loc, &mut bytes).map(|()| bytes)
+            self.store.read_record(loc, &mut bytes).map(|()| bytes)
         });
         let bytes = match found.transpose() {
             Err(error) if !unreadable(&error) => {
@@ -200,33 +199,36 @@ impl Collection<'_> {
         });
         let mut candidates = Vec::new();
         let mut total = 0;
-        for pack in self.store.packs_from(0).into_iter().filter(|pack| pack.number < horizon) {
-            let size = std::fs::metadata(&*pack.path.read()).map_or(0, |meta| meta.len());
-            let alive = live.get(&pack.number).copied().unwrap_or(0);
+        for pack in self.store.packs_from(0).into_iter().filter(|pack| *pack < horizon) {
+            let size = self.store.packs.bytes(pack).unwrap_or(0);
+            let alive = live.get(&pack).copied().unwrap_or(0);
             let dead = size.saturating_sub(alive + PACK_OVERHEAD);
             total += size;
             self.report.dead_bytes += dead;
             candidates.push((dead, size, alive, pack));
         }
-        candidates.sort_unstable_by_key(|(dead, _, _, pack)| (u64::MAX - dead, pack.number));
+        candidates.sort_unstable_by_key(|(dead, _, _, pack)| (u64::MAX - dead, *pack));
+        // Each upload to a bucket ends a pack: small ones are put together again.
+        let small = self.store.options.pack_bytes / 8;
+        let whole = self.store.packs.takes_whole_packs();
+        let many = whole && candidates.iter().filter(|(_, size, ..)| *size < small).count() >= 8;
         let mut left = self.report.dead_bytes;
         let bearable = (left * LEFT_PERCENT / 100).max(total * WORTH_PERCENT / 100);
         let mut chosen = Vec::new();
         for (dead, size, alive, pack) in candidates {
             let much = dead * 100 >= size * DEAD_PERCENT || left > bearable && dead > size / 100;
-            if alive == 0 || much {
+            if alive == 0 || much || many && size < small {
                 left -= dead;
                 chosen.push((size, alive, pack));
             }
         }
         // What frees space for nothing comes first: the disk may be full.
         let current = self.store.writer.current();
-        let (free, costly): (Vec<_>, Vec<_>) = chosen
-            .into_iter()
-            .partition(|(_, alive, pack)| *alive == 0 && Some(pack.number) != current);
+        let (free, costly): (Vec<_>, Vec<_>) =
+            chosen.into_iter().partition(|(_, alive, pack)| *alive == 0 && Some(*pack) != current);
         self.retire_packs(&free)?;
         self.empty(grace)?;
-        if costly.iter().any(|(.., pack)| self.store.writer.current() == Some(pack.number)) {
+        if costly.iter().any(|(.., pack)| self.store.writer.current() == Some(*pack)) {
             self.store.writer.rotate()?;
         }
         self.retire_packs(&costly)
@@ -240,55 +242,50 @@ impl Collection<'_> {
         Ok(())
     }
 
-    fn retire_packs(&mut self, chosen: &[(u64, u64, Arc<Pack>)]) -> Result<()> {
+    fn retire_packs(&mut self, chosen: &[(u64, u64, u32)]) -> Result<()> {
         for group in chosen.chunks(PACKS_AT_ONCE) {
             // Taken from the index and not from footers: nothing may point to a pack that goes.
             let mut places: HashMap<u32, Vec<(Prefix, Loc)>> =
-                group.iter().map(|(.., pack)| (pack.number, Vec::new())).collect();
+                group.iter().map(|(.., pack)| (*pack, Vec::new())).collect();
             self.store.index.for_each(|prefix, loc, _| {
                 if let Some(places) = places.get_mut(&loc.pack) {
                     places.push((prefix, loc));
                 }
             });
             for (size, _, pack) in group {
-                let places = places.remove(&pack.number).unwrap_or_default();
-                self.retire_pack(pack, places, *size)?;
+                let places = places.remove(pack).unwrap_or_default();
+                self.retire_pack(*pack, places, *size)?;
             }
         }
         Ok(())
     }
 
-    fn retire_pack(
-        &mut self,
-        pack: &Arc<Pack>,
-        mut places: Vec<(Prefix, Loc)>,
-        size: u64,
-    ) -> Result<()> {
+    fn retire_pack(&mut self, pack: u32, mut places: Vec<(Prefix, Loc)>, size: u64) -> Result<()> {
         // A session may have found one in the meantime; then it is alive again.
         places.retain(|(prefix, loc)| !self.store.index.remove(*prefix, *loc, self.threshold));
         places.sort_unstable_by_key(|(_, loc)| loc.offset);
         for part in places.chunks(CHUNKS_AT_ONCE) {
-            self.move_live(pack, part)?;
+            self.move_live(part)?;
         }
         if !places.is_empty() {
             self.store.writer.sync()?;
         }
         // What could not be moved is in quarantine now: nothing points here any more.
         self.store.trash.take(pack).map_err(BlocksError::io("retiring a pack"))?;
-        self.store.packs.write().remove(&pack.number);
+        self.store.live.write().remove(&pack);
         self.report.retired_packs += 1;
         self.report.retired_bytes += size;
         Ok(())
     }
 
     /// Copies records as they are to the pack that grows and points the index there.
-    fn move_live(&mut self, pack: &Arc<Pack>, part: &[(Prefix, Loc)]) -> Result<()> {
+    fn move_live(&mut self, part: &[(Prefix, Loc)]) -> Result<()> {
         let (mut bytes, mut records, mut from) = (Vec::new(), Vec::new(), HashMap::new());
         for (prefix, loc) in part {
             let at = bytes.len();
             let size = usize::try_from(Record::size(loc.stored())).unwrap_or(0);
             bytes.resize(at + size, 0);
-            let read = self.store.read_record(pack, *loc, &mut bytes[at..]);
+            let read = self.store.read_record(*loc, &mut bytes[at..]);
             if let Err(error) = read
                 && !unreadable(&error)
             {
@@ -322,9 +319,4 @@ impl Collection<'_> {
         self.report.moved_bytes += moved;
         Ok(())
     }
-}
-
-/// The disk could not read what it was given, or has less than that.
-fn unreadable(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(5)
 }

@@ -1,4 +1,4 @@
-//! Content-addressed chunks on disk: put, get, refer, scrub, collect.
+//! Content-addressed chunks on disk or in an object store: put, get, refer, scrub, collect.
 //!
 //! A content (the bytes of a disk) is cut into chunks where its own bytes say so, on the 4 KiB
 //! grid; each chunk is stored once a dedup domain, compressed, in append-only packs. A Merkle
@@ -13,7 +13,8 @@
 //! 3. No byte is returned that does not hash to its name.
 //! 4. What a listed root, an open tree, a session or a [`Pin`] needs is never collected.
 //!
-//! Files: `packs/*.pack`, `trash/*.pack`, `quarantine` and `lock` in the store's directory.
+//! Files in the store's directory: `lock`, `quarantine`, `scrub`; of a local store `packs/*.pack`
+//! and `trash/*.pack`; of one in a bucket `spool`, `footers`, `cache` and `store-id`.
 
 mod cache;
 mod collect;
@@ -26,6 +27,7 @@ mod index;
 mod ingest;
 mod node;
 mod pack;
+mod packs;
 mod pin;
 mod pool;
 mod quarantine;
@@ -44,6 +46,7 @@ pub use edit::Source;
 pub use error::{BlocksError, Result};
 pub use id::{BadRoot, ChunkId, Domain, Root};
 pub use ingest::Ingest;
+pub use packs::ObjectOptions;
 pub use pin::Pin;
 pub use scrub::{Damage, ScrubReport};
 pub use seal::DataKey;

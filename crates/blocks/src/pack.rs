@@ -4,16 +4,7 @@
 //! needs no key, so a pack without a footer is recovered by walking its records, and a scrub
 //! needs no dedup domain.
 
-use std::{
-    collections::VecDeque,
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
-
-use parking_lot::{Mutex, RwLock};
+use std::{fs::OpenOptions, io, os::unix::fs::FileExt, path::Path};
 
 use crate::{ChunkId, cut::BLOCK, cut::MAX_BLOCKS, seal::SEAL_BYTES};
 
@@ -29,8 +20,6 @@ pub(crate) const FOOTER_ENTRY: usize = 44;
 const FOOTER_TAIL: usize = 64;
 /// Bytes of a sealed pack without its records and their places in the footer.
 pub(crate) const PACK_OVERHEAD: u64 = (PACK_HEADER + FOOTER_TAIL) as u64;
-/// Files kept open at once; a process may often have no more than 1,024.
-const OPEN_FILES: usize = 256;
 
 /// The header of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,53 +98,17 @@ pub(crate) struct Listed {
     pub(crate) raw: u32,
 }
 
-/// One pack file. Its handle is opened on use and given back when many are open.
-#[derive(Debug)]
-pub(crate) struct Pack {
-    pub(crate) number: u32,
-    pub(crate) path: RwLock<PathBuf>,
-    file: Mutex<Option<Arc<File>>>,
+/// What a pack is called.
+pub(crate) fn name(number: u32) -> String {
+    format!("{number:08x}.pack")
 }
 
-/// The packs whose handles are open, oldest first.
-#[derive(Debug, Default)]
-pub(crate) struct Handles(Mutex<VecDeque<Arc<Pack>>>);
-
-impl Handles {
-    pub(crate) fn get(&self, pack: &Arc<Pack>) -> io::Result<Arc<File>> {
-        let mut slot = pack.file.lock();
-        if let Some(file) = &*slot {
-            return Ok(file.clone());
-        }
-        let file = Arc::new(File::open(&*pack.path.read())?);
-        *slot = Some(file.clone());
-        drop(slot);
-        let mut open = self.0.lock();
-        open.push_back(pack.clone());
-        let oldest = if open.len() > OPEN_FILES { open.pop_front() } else { None };
-        drop(open);
-        if let Some(oldest) = oldest {
-            *oldest.file.lock() = None;
-        }
-        Ok(file)
-    }
-}
-
-impl Pack {
-    pub(crate) fn new(number: u32, path: PathBuf) -> Arc<Self> {
-        Arc::new(Self { number, path: RwLock::new(path), file: Mutex::new(None) })
-    }
-
-    pub(crate) fn name(number: u32) -> String {
-        format!("{number:08x}.pack")
-    }
-
-    pub(crate) fn header(number: u32) -> [u8; PACK_HEADER] {
-        let mut header = [0; PACK_HEADER];
-        header[..8].copy_from_slice(PACK_MAGIC);
-        header[8..12].copy_from_slice(&number.to_le_bytes());
-        header
-    }
+/// What a pack begins with.
+pub(crate) fn header(number: u32) -> [u8; PACK_HEADER] {
+    let mut header = [0; PACK_HEADER];
+    header[..8].copy_from_slice(PACK_MAGIC);
+    header[8..12].copy_from_slice(&number.to_le_bytes());
+    header
 }
 
 /// The footer for records that end at `end`.
@@ -176,11 +129,14 @@ pub(crate) fn footer(listed: &[Listed], end: u64) -> Vec<u8> {
     bytes
 }
 
-/// Reads the footer; `None` if the pack has no sound one.
-pub(crate) fn read_footer(file: &File, size: u64) -> io::Result<Option<(Vec<Listed>, u64)>> {
+/// Reads the footer of a pack of `size` bytes; `None` if it has no sound one.
+pub(crate) fn read_footer(
+    size: u64,
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<()>,
+) -> io::Result<Option<(Vec<Listed>, u64)>> {
     let Some(tail_at) = size.checked_sub(FOOTER_TAIL as u64) else { return Ok(None) };
     let mut tail = [0; FOOTER_TAIL];
-    file.read_exact_at(&mut tail, tail_at)?;
+    read(&mut tail, tail_at)?;
     let number = |at: usize| u64::from_le_bytes(*tail[at..].first_chunk().expect("inside"));
     let (count, end) = (number(8), number(16));
     let entries = count.checked_mul(FOOTER_ENTRY as u64).filter(|&len| len <= tail_at);
@@ -190,7 +146,7 @@ pub(crate) fn read_footer(file: &File, size: u64) -> io::Result<Option<(Vec<List
         return Ok(None);
     };
     let mut bytes = vec![0; usize::try_from(entries).unwrap_or(0) + 32];
-    file.read_exact_at(&mut bytes, end)?;
+    read(&mut bytes, end)?;
     if blake3::hash(&bytes).as_bytes()[..] != tail[32..] {
         return Ok(None);
     }
@@ -207,9 +163,7 @@ pub(crate) fn read_footer(file: &File, size: u64) -> io::Result<Option<(Vec<List
 
 /// Walks the records of a pack without a footer, steps over what is damaged, and says where the
 /// last sound one ends.
-pub(crate) fn scan(path: &Path) -> io::Result<(Vec<Listed>, u64)> {
-    // A pack is at most `Options::pack_bytes` and a batch long; only one a crash is like this.
-    let bytes = std::fs::read(path)?;
+pub(crate) fn scan(bytes: &[u8]) -> (Vec<Listed>, u64) {
     let (mut listed, mut at, mut end) = (Vec::new(), PACK_HEADER, PACK_HEADER as u64);
     while at + RECORD_HEADER <= bytes.len() {
         let sound = Record::parse(&bytes[at..]).filter(|record| {
@@ -229,7 +183,7 @@ pub(crate) fn scan(path: &Path) -> io::Result<(Vec<Listed>, u64)> {
             }
         }
     }
-    Ok((listed, end))
+    (listed, end)
 }
 
 /// Makes `path` a sealed pack whose records end at `end`.
@@ -241,4 +195,9 @@ pub(crate) fn seal(path: &Path, listed: &[Listed], end: u64) -> io::Result<()> {
         return Err(error);
     }
     file.sync_data()
+}
+
+/// The disk could not read what it was given, or has less than that.
+pub(crate) fn unreadable(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(5)
 }

@@ -1,13 +1,16 @@
 //! Reading what is stored before anybody needs it, to find damage early.
 
-use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
+use std::{fs, io, path::Path};
 
 use crate::{
     BlockStore, BlocksError, Result,
     index::{Loc, Prefix},
-    pack::{self, PACK_HEADER, Pack, Record},
+    pack::{self, PACK_HEADER, Record},
     store::Inner,
 };
+
+/// Bytes of a pack read at once.
+const WINDOW: usize = 1 << 20;
 
 /// What a scrub read and found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,88 +33,136 @@ pub struct Damage {
     pub offset: u32,
 }
 
+/// Where the next scrub goes on: a pack and an offset in it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cursor {
+    pack: u32,
+    offset: u64,
+}
+
+impl Cursor {
+    /// As an earlier process left it; from the start if that can't be read.
+    pub(crate) fn read(dir: &Path) -> Self {
+        let text = fs::read_to_string(dir.join("scrub")).unwrap_or_default();
+        let parsed = text.trim().split_once(' ');
+        let parsed = parsed.and_then(|(pack, offset)| {
+            Some(Self { pack: pack.parse().ok()?, offset: offset.parse().ok()? })
+        });
+        parsed.unwrap_or_default()
+    }
+
+    fn write(self, dir: &Path) -> io::Result<()> {
+        let new = dir.join("scrub.new");
+        fs::write(&new, format!("{} {}\n", self.pack, self.offset))?;
+        fs::rename(new, dir.join("scrub"))
+    }
+}
+
 impl BlockStore {
-    /// Checks about `limit` bytes of packs and goes on where the last scrub ended. Damaged chunks
-    /// go to quarantine: reads of them fail, and storing their content again heals them.
+    /// Checks about `limit` bytes of packs and goes on where the last scrub ended, if need be in
+    /// an earlier process. Damaged chunks go to quarantine: reads of them fail, and storing their
+    /// content again heals them.
     pub fn scrub(&self, limit: u64) -> Result<ScrubReport> {
         let store = &*self.0;
         let mut next = store.scrubbed.lock();
-        let mut report = ScrubReport::default();
-        let current = store.writer.current();
-        for pack in store.packs_from(next.0) {
-            if pack.number != next.0 {
-                *next = (pack.number, 0);
-            }
-            store.scrub_pack(
-                &pack,
-                current == Some(pack.number),
-                &mut next.1,
-                limit,
-                &mut report,
-            )?;
-            if report.bytes >= limit {
-                return Ok(report);
-            }
-            *next = (pack.number + 1, 0);
+        let report = store.scrub_from(&mut next, limit)?;
+        if let Err(error) = next.write(&store.dir) {
+            // Only work is done twice.
+            tracing::warn!(%error, "where a scrub ended could not be written down");
         }
-        *next = (0, 0);
-        report.complete = true;
         Ok(report)
     }
 }
 
 impl Inner {
-    /// Checks the records of a pack from offset `from` on, which it moves.
+    fn scrub_from(&self, next: &mut Cursor, limit: u64) -> Result<ScrubReport> {
+        let mut report = ScrubReport::default();
+        let current = self.writer.current();
+        for pack in self.packs_from(next.pack) {
+            if pack != next.pack {
+                *next = Cursor { pack, offset: 0 };
+            }
+            self.scrub_pack(current == Some(pack), next, limit, &mut report)?;
+            if report.bytes >= limit {
+                return Ok(report);
+            }
+            *next = Cursor { pack: pack + 1, offset: 0 };
+        }
+        *next = Cursor::default();
+        report.complete = true;
+        Ok(report)
+    }
+
+    /// Checks the records of a pack from the cursor on, which it moves.
     fn scrub_pack(
         &self,
-        pack: &Arc<Pack>,
         growing: bool,
-        from: &mut u64,
+        next: &mut Cursor,
         limit: u64,
         report: &mut ScrubReport,
     ) -> Result<()> {
-        let path = pack.path.read().clone();
-        let failed = BlocksError::io("scrubbing a pack");
-        let file = match File::open(&path) {
-            Ok(file) => file,
+        let number = next.pack;
+        let size = match self.packs.bytes(number) {
+            Ok(size) => size,
             // Collected a moment ago.
-            Err(_) if !self.packs.read().contains_key(&pack.number) => return Ok(()),
-            Err(error) => return Err(failed(error)),
+            Err(_) if !self.live.read().contains(&number) => return Ok(()),
+            Err(error) => return Err(BlocksError::io("scrubbing a pack")(error)),
         };
-        let size = file.metadata().map_err(BlocksError::io("scrubbing a pack"))?.len();
-        let mut head = [0; PACK_HEADER];
-        let footer = pack::read_footer(&file, size).ok().flatten();
-        let whole = file.read_exact_at(&mut head, 0).is_ok() && head == Pack::header(pack.number);
-        if *from == 0 && (!whole || footer.is_none() && !growing) {
-            tracing::error!(path = %path.display(), "the header or footer of a pack is damaged");
-            report.damaged_packs += 1;
+        if next.offset == 0 {
+            let mut head = [0; PACK_HEADER];
+            let read = self.packs.read_kept(number, &mut head, 0);
+            let whole = read.is_ok() && head == pack::header(number);
+            let footer =
+                pack::read_footer(size, |bytes, at| self.packs.read_kept(number, bytes, at));
+            if !whole || footer.ok().flatten().is_none() && !growing {
+                tracing::error!(pack = number, "the header or footer of a pack is damaged");
+                report.damaged_packs += 1;
+            }
         }
         // What the index says is in this pack, whatever its footer says.
         let mut places: Vec<(Prefix, Loc)> = Vec::new();
         self.index.for_each(|prefix, loc, _| {
-            if loc.pack == pack.number && u64::from(loc.offset) >= *from {
+            if loc.pack == number && u64::from(loc.offset) >= next.offset {
                 places.push((prefix, loc));
             }
         });
         places.sort_unstable_by_key(|(_, loc)| loc.offset);
-        let mut bytes = Vec::new();
+        let (mut window, mut begins) = (Vec::new(), 0);
         for (prefix, loc) in places {
-            bytes.clear();
-            bytes.resize(usize::try_from(Record::size(loc.stored())).unwrap_or(0), 0);
-            let read = file.read_exact_at(&mut bytes, u64::from(loc.offset)).is_ok();
-            let sound = read
-                && Record::intact(&bytes)
-                && Record::parse(&bytes).is_some_and(|record| Prefix::from(&record.id) == prefix);
-            if !sound && self.condemn(prefix, loc) {
+            let length = usize::try_from(Record::size(loc.stored())).unwrap_or(0);
+            let from = u64::from(loc.offset);
+            if from < begins || from + length as u64 > begins + window.len() as u64 {
+                let left = usize::try_from(size.saturating_sub(from)).unwrap_or(usize::MAX);
+                window.resize(left.min(WINDOW.max(length)), 0);
+                begins = from;
+                if let Err(error) = self.packs.read_kept(number, &mut window, from) {
+                    // A place that can't be read must not hide the ones behind it.
+                    if !pack::unreadable(&error) {
+                        return Err(BlocksError::io("scrubbing a pack")(error));
+                    }
+                    window.resize(length.min(left), 0);
+                    if self.packs.read_kept(number, &mut window, from).is_err() {
+                        window.clear();
+                    }
+                }
+            }
+            let at = usize::try_from(from - begins).unwrap_or(usize::MAX);
+            let bytes = window.get(at..).and_then(|rest| rest.get(..length)).unwrap_or_default();
+            if !is_sound(bytes, prefix) && self.condemn(prefix, loc) {
                 report.damaged.push(Damage { pack: loc.pack, offset: loc.offset });
             }
             report.chunks += 1;
-            report.bytes += bytes.len() as u64;
-            *from = u64::from(loc.offset) + 1;
+            report.bytes += length as u64;
+            next.offset = from + 1;
             if report.bytes >= limit {
                 break;
             }
         }
         Ok(())
     }
+}
+
+fn is_sound(bytes: &[u8], prefix: Prefix) -> bool {
+    Record::intact(bytes)
+        && Record::parse(bytes).is_some_and(|record| Prefix::from(&record.id) == prefix)
 }

@@ -2,10 +2,9 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashSet},
     fs::{self, File},
     io,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -22,10 +21,12 @@ use crate::{
     id::{Keys, Kind},
     index::{Index, Loc, Prefix},
     node::{MAX_SIZE, Node},
-    pack::{self, Handles, Pack, RECORD_HEADER, Record},
+    pack::{self, RECORD_HEADER, Record},
+    packs::{LocalPacks, ObjectOptions, ObjectPacks, PackStore},
     pin::Pins,
     pool::Pool,
     quarantine::Quarantine,
+    scrub::Cursor,
     trash::Trash,
     writer::Writer,
 };
@@ -74,14 +75,18 @@ pub struct Stats {
     /// Chunks in quarantine.
     pub damaged: u64,
     pub cache_bytes: u64,
+    /// Parts of a MiB that were fetched from an object store, and bytes of them on this host.
+    pub fetched_parts: u64,
+    pub host_cache_bytes: u64,
 }
 
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) index: Index,
-    pub(crate) packs: RwLock<HashMap<u32, Arc<Pack>>>,
-    pub(crate) handles: Handles,
+    /// The packs in use, without the trash.
+    pub(crate) live: RwLock<BTreeSet<u32>>,
+    pub(crate) packs: Arc<dyn PackStore>,
     pub(crate) writer: Writer,
     pub(crate) cache: Cache,
     pub(crate) pool: Pool,
@@ -89,7 +94,8 @@ pub(crate) struct Inner {
     pub(crate) quarantine: Quarantine,
     pub(crate) trash: Trash,
     pub(crate) collecting: Mutex<()>,
-    pub(crate) scrubbed: Mutex<(u32, u64)>,
+    pub(crate) dir: PathBuf,
+    pub(crate) scrubbed: Mutex<Cursor>,
     pub(crate) trash_reads: AtomicU64,
     /// Held while the store is open: one process has it.
     _lock: File,
@@ -104,8 +110,21 @@ impl BlockStore {
     /// Opens the store in `dir`, or makes one. Reads the packs' footers and repairs the pack a
     /// crash left unsealed; needs no free space.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
-        let packs_dir = dir.join("packs");
-        fs::create_dir_all(&packs_dir).map_err(BlocksError::io("making the store"))?;
+        Self::assemble(dir, options, || Ok(Arc::new(LocalPacks::open(dir)?)))
+    }
+
+    /// Opens the store whose packs are objects of a bucket; `dir` holds what is not in it yet and
+    /// what is read often. What `finish` returned is in the bucket.
+    pub fn open_objects(dir: &Path, options: Options, objects: &ObjectOptions) -> Result<Self> {
+        Self::assemble(dir, options, || Ok(Arc::new(ObjectPacks::open(dir, objects)?)))
+    }
+
+    fn assemble(
+        dir: &Path,
+        options: Options,
+        packs: impl FnOnce() -> io::Result<Arc<dyn PackStore>>,
+    ) -> Result<Self> {
+        fs::create_dir_all(dir).map_err(BlocksError::io("making the store"))?;
         let lock = File::create(dir.join("lock")).map_err(BlocksError::io("locking the store"))?;
         lock.try_lock().map_err(|error| match error {
             fs::TryLockError::WouldBlock => BlocksError::InUse { dir: dir.to_owned() },
@@ -113,11 +132,14 @@ impl BlockStore {
         })?;
         let quarantine = Quarantine::open(dir.join("quarantine"))?;
         let index = Index::new();
-        let mut packs = HashMap::new();
+        let packs = packs().map_err(BlocksError::io("opening the packs"))?;
+        let mut kept = packs.list().map_err(BlocksError::io("listing packs"))?;
+        kept.sort_unstable_by_key(|pack| pack.number);
+        let mut live = BTreeSet::new();
         let mut lost = HashSet::new();
-        for (number, path) in numbered(&packs_dir).map_err(BlocksError::io("listing packs"))? {
-            let load = || load_pack(&path);
-            for entry in load().map_err(BlocksError::io("reading a pack's footer"))? {
+        for number in kept.iter().filter(|pack| pack.since.is_none()).map(|pack| pack.number) {
+            let listed = load_pack(&*packs, number);
+            for entry in listed.map_err(BlocksError::io("reading a pack's footer"))? {
                 let loc = Loc::new(number, entry.offset, entry.stored, entry.raw);
                 if quarantine.has_place(number, entry.offset) {
                     lost.insert(Prefix::from(&entry.id));
@@ -125,17 +147,17 @@ impl BlockStore {
                     index.insert(Prefix::from(&entry.id), loc, 0);
                 }
             }
-            packs.insert(number, Pack::new(number, path));
+            live.insert(number);
         }
         quarantine.begin(lost.into_iter().filter(|prefix| !index.has(prefix)));
-        let trash = Trash::open(dir.join("trash"))?;
-        let next = packs.keys().copied().chain(trash.numbers()).max().map_or(1, |last| last + 1);
+        let trash = Trash::open(packs.clone(), &kept);
+        let next = kept.last().map_or(1, |last| last.number + 1);
         let pack_bytes = options.pack_bytes.clamp(1 << 20, 1 << 30);
         Ok(Self(Arc::new(Inner {
             index,
-            packs: RwLock::new(packs),
-            handles: Handles::default(),
-            writer: Writer::new(packs_dir, pack_bytes, next),
+            live: RwLock::new(live),
+            writer: Writer::new(packs.clone(), pack_bytes, next),
+            packs,
             cache: Cache::new(options.cache_bytes),
             pool: Pool::new(options.threads),
             options,
@@ -143,7 +165,8 @@ impl BlockStore {
             quarantine,
             trash,
             collecting: Mutex::default(),
-            scrubbed: Mutex::default(),
+            dir: dir.to_owned(),
+            scrubbed: Mutex::new(Cursor::read(dir)),
             trash_reads: AtomicU64::new(0),
             _lock: lock,
         })))
@@ -171,8 +194,9 @@ impl BlockStore {
     pub fn stats(&self) -> Stats {
         let inner = &*self.0;
         let (stored_bytes, raw_bytes) = inner.index.bytes();
-        let packs: Vec<_> = inner.packs.read().values().cloned().collect();
-        let size = |pack: &Arc<Pack>| fs::metadata(&*pack.path.read()).map_or(0, |meta| meta.len());
+        let packs = inner.packs_from(0);
+        let size = |pack: &u32| inner.packs.bytes(*pack).unwrap_or(0);
+        let (fetched_parts, host_cache_bytes) = inner.packs.fetched();
         let (trash_packs, trash_bytes) = inner.trash.size();
         Stats {
             chunks: inner.index.len() as u64,
@@ -185,6 +209,8 @@ impl BlockStore {
             trash_reads: inner.trash_reads.load(Ordering::Relaxed),
             damaged: inner.quarantine.len() as u64,
             cache_bytes: inner.cache.bytes() as u64,
+            fetched_parts,
+            host_cache_bytes,
         }
     }
 }
@@ -193,29 +219,17 @@ pub(crate) fn check_size(size: u64) -> Result<()> {
     if size > MAX_SIZE { Err(BlocksError::TooLarge { size, max: MAX_SIZE }) } else { Ok(()) }
 }
 
-/// The packs of a directory by number, ascending.
-pub(crate) fn numbered(dir: &Path) -> io::Result<Vec<(u32, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let stem = name.strip_suffix(".pack").and_then(|stem| stem.get(..8));
-        let number = stem.and_then(|stem| u32::from_str_radix(stem, 16).ok());
-        found.extend(number.map(|number| (number, path.clone())));
-    }
-    found.sort_unstable();
-    Ok(found)
-}
-
 /// What a pack lists; one without a sound footer is walked, and sealed if there is room for it.
-pub(crate) fn load_pack(path: &Path) -> io::Result<Vec<pack::Listed>> {
-    let file = File::open(path)?;
-    if let Some((listed, _)) = pack::read_footer(&file, file.metadata()?.len())? {
+pub(crate) fn load_pack(packs: &dyn PackStore, number: u32) -> io::Result<Vec<pack::Listed>> {
+    if let Some((listed, _)) = packs.footer(number)? {
         return Ok(listed);
     }
-    let (listed, end) = pack::scan(path)?;
-    if let Err(error) = pack::seal(path, &listed, end) {
-        tracing::warn!(path = %path.display(), %error, "a recovered pack stays unsealed");
+    // A pack is at most `Options::pack_bytes` and a batch long; only one a crash is like this.
+    let mut bytes = vec![0; usize::try_from(packs.bytes(number)?).unwrap_or(0)];
+    packs.read_kept(number, &mut bytes, 0)?;
+    let (listed, end) = pack::scan(&bytes);
+    if let Err(error) = packs.reseal(number, &listed, end) {
+        tracing::warn!(number, %error, "a recovered pack stays unsealed");
     }
     Ok(listed)
 }
@@ -226,13 +240,16 @@ impl Inner {
         // A collection may move a chunk between the look-up and the read.
         for _ in 0..4 {
             let Some(loc) = self.index.get(id) else { break };
-            let Some(pack) = self.packs.read().get(&loc.pack).cloned() else { continue };
-            return match self.read_verified(&pack, loc, keys, kind, id) {
+            if !self.live.read().contains(&loc.pack) {
+                continue;
+            }
+            return match self.read_verified(loc, keys, kind, id) {
                 // Collected and deleted in the meantime: it has been moved.
                 Err(BlocksError::Io { .. }) if self.index.get(id) != Some(loc) => continue,
                 // Once more, lest a passing fault of memory or bus condemn it.
                 Err(BlocksError::Damaged { .. }) => {
-                    self.read_verified(&pack, loc, keys, kind, id).inspect_err(|error| {
+                    self.packs.distrust(loc.pack);
+                    self.read_verified(loc, keys, kind, id).inspect_err(|error| {
                         if matches!(error, BlocksError::Damaged { .. }) {
                             self.condemn(Prefix::from(id), loc);
                         }
@@ -244,29 +261,22 @@ impl Inner {
         if self.quarantine.has(&Prefix::from(id)) {
             return Err(BlocksError::Damaged { chunk: *id });
         }
-        if let Some((pack, loc)) = self.trash.find(id) {
+        if let Some(loc) = self.trash.find(id) {
             self.trash_reads.fetch_add(1, Ordering::Relaxed);
             tracing::error!(chunk = %id, "a chunk in use was collected; served from the trash");
-            return self.read_verified(&pack, loc, keys, kind, id);
+            return self.read_verified(loc, keys, kind, id);
         }
         Err(BlocksError::Missing { chunk: *id })
     }
 
-    fn read_verified(
-        &self,
-        pack: &Arc<Pack>,
-        loc: Loc,
-        keys: &Keys,
-        kind: Kind,
-        id: &ChunkId,
-    ) -> Result<Vec<u8>> {
+    fn read_verified(&self, loc: Loc, keys: &Keys, kind: Kind, id: &ChunkId) -> Result<Vec<u8>> {
         thread_local! {
             static RECORD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         let damaged = || BlocksError::Damaged { chunk: *id };
         RECORD.with_borrow_mut(|bytes| {
             bytes.resize(RECORD_HEADER + loc.stored() as usize, 0);
-            self.read_record(pack, loc, bytes).map_err(|error| match error.kind() {
+            self.read_record(loc, bytes).map_err(|error| match error.kind() {
                 io::ErrorKind::UnexpectedEof => damaged(),
                 // EIO: the disk could not read what it was given.
                 _ if error.raw_os_error() == Some(5) => damaged(),
@@ -296,13 +306,8 @@ impl Inner {
         })
     }
 
-    pub(crate) fn read_record(
-        &self,
-        pack: &Arc<Pack>,
-        loc: Loc,
-        bytes: &mut [u8],
-    ) -> io::Result<()> {
-        self.handles.get(pack)?.read_exact_at(bytes, u64::from(loc.offset))
+    pub(crate) fn read_record(&self, loc: Loc, bytes: &mut [u8]) -> io::Result<()> {
+        self.packs.read_at(loc.pack, bytes, u64::from(loc.offset))
     }
 
     /// Puts a damaged chunk in quarantine: no longer known, so that a new copy heals it. False if
@@ -347,15 +352,12 @@ impl Inner {
     }
 
     /// Packs in ascending order from `number` on.
-    pub(crate) fn packs_from(&self, number: u32) -> Vec<Arc<Pack>> {
-        let mut packs: Vec<_> =
-            self.packs.read().values().filter(|pack| pack.number >= number).cloned().collect();
-        packs.sort_unstable_by_key(|pack| pack.number);
-        packs
+    pub(crate) fn packs_from(&self, number: u32) -> Vec<u32> {
+        self.live.read().range(number..).copied().collect()
     }
 
-    pub(crate) fn add_pack(&self, pack: Arc<Pack>) {
-        self.packs.write().insert(pack.number, pack);
+    pub(crate) fn add_pack(&self, number: u32) {
+        self.live.write().insert(number);
     }
 
     /// Stores a node and returns its name.

@@ -2,8 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs, io,
-    path::PathBuf,
+    io,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -11,102 +10,81 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    BlocksError, ChunkId, Result,
+    ChunkId,
     index::{Loc, PlainMap, Prefix},
-    pack::Pack,
-    store::{load_pack, numbered},
+    packs::{Kept, PackStore},
+    store::load_pack,
 };
 
 #[derive(Debug, Default)]
 struct State {
-    /// A pack, when it came (seconds of Unix time) and its bytes.
-    packs: HashMap<u32, (Arc<Pack>, u64, u64)>,
+    /// When a pack came (seconds of Unix time) and its bytes.
+    packs: HashMap<u32, (u64, u64)>,
     chunks: PlainMap<Prefix, Loc>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Trash {
-    dir: PathBuf,
+    packs: Arc<dyn PackStore>,
     state: Mutex<State>,
 }
 
 impl Trash {
-    pub(crate) fn open(dir: PathBuf) -> Result<Self> {
-        let trash = Self { dir, state: Mutex::default() };
-        match numbered(&trash.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(trash),
-            Err(error) => return Err(BlocksError::io("listing the trash")(error)),
-            Ok(found) => {
-                for (number, path) in found {
-                    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-                    let since = name.rsplit('-').next().and_then(|since| since.parse().ok());
-                    trash.keep(Pack::new(number, path.clone()), since.unwrap_or(0));
-                }
+    pub(crate) fn open(packs: Arc<dyn PackStore>, kept: &[Kept]) -> Self {
+        let trash = Self { packs, state: Mutex::default() };
+        for pack in kept {
+            if let Some(since) = pack.since {
+                trash.keep(pack.number, since);
             }
         }
-        Ok(trash)
+        trash
     }
 
-    fn keep(&self, pack: Arc<Pack>, since: u64) {
-        let path = pack.path.read().clone();
+    fn keep(&self, number: u32, since: u64) {
         // Only a second chance is lost with a pack that cannot be listed.
-        let listed = load_pack(&path).unwrap_or_default();
-        let bytes = fs::metadata(&path).map_or(0, |meta| meta.len());
+        let listed = load_pack(&*self.packs, number).unwrap_or_default();
+        let bytes = self.packs.bytes(number).unwrap_or(0);
         let mut state = self.state.lock();
         state.chunks.extend(listed.iter().map(|entry| {
-            let loc = Loc::new(pack.number, entry.offset, entry.stored, entry.raw);
+            let loc = Loc::new(number, entry.offset, entry.stored, entry.raw);
             (Prefix::from(&entry.id), loc)
         }));
-        state.packs.insert(pack.number, (pack, since, bytes));
+        state.packs.insert(number, (since, bytes));
     }
 
     /// Takes a pack out of use.
-    pub(crate) fn take(&self, pack: &Arc<Pack>) -> io::Result<()> {
-        fs::create_dir_all(&self.dir)?;
+    pub(crate) fn take(&self, number: u32) -> io::Result<()> {
         let since = now();
-        let path = self.dir.join(format!("{:08x}-{since}.pack", pack.number));
-        {
-            let mut current = pack.path.write();
-            fs::rename(&*current, &path)?;
-            *current = path;
-        }
-        self.keep(pack.clone(), since);
+        self.packs.retire(number, since)?;
+        self.keep(number, since);
         Ok(())
     }
 
     /// Deletes what has been here for `grace`; returns packs and bytes.
     pub(crate) fn empty(&self, grace: Duration) -> io::Result<(u64, u64)> {
-        let mut state = self.state.lock();
         let until = now().saturating_sub(grace.as_secs());
-        let due: Vec<u32> = state
-            .packs
-            .iter()
-            .filter(|(_, (_, since, _))| *since <= until)
-            .map(|(number, _)| *number)
-            .collect();
+        let due: Vec<(u32, u64)> = {
+            let state = self.state.lock();
+            let due = state.packs.iter().filter(|(_, (since, _))| *since <= until);
+            due.map(|(number, (_, bytes))| (*number, *bytes)).collect()
+        };
         let mut deleted = (0, 0);
-        for number in due {
-            let Some((pack, _, bytes)) = state.packs.get(&number) else { continue };
-            let path = pack.path.read().clone();
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+        for (number, bytes) in due {
+            self.packs.delete(number)?;
             deleted = (deleted.0 + 1, deleted.1 + bytes);
-            state.packs.remove(&number);
+            self.state.lock().packs.remove(&number);
         }
         if deleted.0 > 0 {
-            let State { packs, chunks } = &mut *state;
+            let State { packs, chunks } = &mut *self.state.lock();
             chunks.retain(|_, loc| packs.contains_key(&loc.pack));
         }
         Ok(deleted)
     }
 
-    pub(crate) fn find(&self, id: &ChunkId) -> Option<(Arc<Pack>, Loc)> {
+    pub(crate) fn find(&self, id: &ChunkId) -> Option<Loc> {
         let state = self.state.lock();
         let loc = state.chunks.get(&Prefix::from(id))?;
-        let (pack, ..) = state.packs.get(&loc.pack)?;
-        Some((pack.clone(), *loc))
+        state.packs.contains_key(&loc.pack).then_some(*loc)
     }
 
     pub(crate) fn numbers(&self) -> Vec<u32> {
@@ -115,7 +93,7 @@ impl Trash {
 
     pub(crate) fn size(&self) -> (u64, u64) {
         let state = self.state.lock();
-        (state.packs.len() as u64, state.packs.values().map(|(_, _, bytes)| bytes).sum())
+        (state.packs.len() as u64, state.packs.values().map(|(_, bytes)| bytes).sum())
     }
 }
 

@@ -1,24 +1,20 @@
 //! The one that appends: to a pack that grows, is sealed when large enough, and is synced when a
 //! session finishes.
 
-use std::{
-    fs::{File, OpenOptions},
-    os::unix::fs::FileExt,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{fs::File, os::unix::fs::FileExt, sync::Arc};
 
 use parking_lot::Mutex;
 
 use crate::{
     BlocksError, Result,
     index::Loc,
-    pack::{self, Listed, PACK_HEADER, Pack, Record},
+    pack::{self, Listed, PACK_HEADER, Record},
+    packs::{Appended, PackStore},
 };
 
 #[derive(Debug)]
 struct Open {
-    pack: Arc<Pack>,
+    pack: u32,
     file: Arc<File>,
     at: u64,
     synced: u64,
@@ -30,25 +26,24 @@ struct State {
     open: Option<Open>,
     next: u32,
     /// Sealed, or no longer appended to, and not yet synced.
-    unsynced: Vec<Arc<File>>,
-    names_changed: bool,
+    unsynced: Vec<Appended>,
     poisoned: bool,
 }
 
-/// Appends records to packs in `dir`. Records lie in the order they were appended, without gaps,
+/// Appends records to packs. Records lie in the order they were appended, without gaps,
 /// so what was synced is always found again by walking a pack from its start.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    dir: PathBuf,
+    packs: Arc<dyn PackStore>,
     pack_bytes: u64,
     state: Mutex<State>,
     syncing: Mutex<()>,
 }
 
 impl Writer {
-    pub(crate) fn new(dir: PathBuf, pack_bytes: u64, next: u32) -> Self {
+    pub(crate) fn new(packs: Arc<dyn PackStore>, pack_bytes: u64, next: u32) -> Self {
         let state = State { next, ..State::default() };
-        Self { dir, pack_bytes, state: Mutex::new(state), syncing: Mutex::default() }
+        Self { packs, pack_bytes, state: Mutex::new(state), syncing: Mutex::default() }
     }
 
     /// Appends those of `records` (each with its place in `bytes`) that `wanted` still wants and
@@ -58,7 +53,7 @@ impl Writer {
         bytes: &[u8],
         records: &[(Record, usize)],
         wanted: impl Fn(&Record) -> bool,
-        added: impl FnOnce(Arc<Pack>),
+        added: impl FnOnce(u32),
         mut placed: impl FnMut(&Record, Loc),
     ) -> Result<u64> {
         let mut state = self.state.lock();
@@ -84,8 +79,7 @@ impl Writer {
             seal(&mut state)?;
         }
         if state.open.is_none() {
-            let pack = self.create(&mut state)?;
-            added(pack);
+            added(self.create(&mut state)?);
         }
         let open = state.open.as_mut().expect("made above");
         if let Err(error) = open.file.write_all_at(bytes, open.at) {
@@ -97,59 +91,52 @@ impl Writer {
             let offset = u32::try_from(open.at).expect("packs are far below 4 GiB");
             let Record { id, stored, raw, .. } = *record;
             open.listed.push(Listed { id, offset, stored, raw });
-            placed(record, Loc::new(open.pack.number, offset, stored, raw));
+            placed(record, Loc::new(open.pack, offset, stored, raw));
             open.at += Record::size(stored);
         }
         Ok(bytes.len() as u64)
     }
 
-    fn create(&self, state: &mut State) -> Result<Arc<Pack>> {
+    fn create(&self, state: &mut State) -> Result<u32> {
         let number = state.next;
-        let path = self.dir.join(Pack::name(number));
-        let create = || {
-            let mut options = OpenOptions::new();
-            let file = options.read(true).write(true).create(true).truncate(true).open(&path)?;
-            if let Err(error) = file.write_all_at(&Pack::header(number), 0) {
-                let _ = std::fs::remove_file(&path);
-                return Err(error);
-            }
-            Ok(file)
-        };
-        let file = Arc::new(create().map_err(BlocksError::io("making a pack"))?);
-        let pack = Pack::new(number, path);
+        let file = self.packs.create(number).map_err(BlocksError::io("making a pack"))?;
         state.next += 1;
-        state.names_changed = true;
-        let at = PACK_HEADER as u64;
-        state.open = Some(Open { pack: pack.clone(), file, at, synced: 0, listed: Vec::new() });
-        Ok(pack)
+        let (file, at) = (Arc::new(file), PACK_HEADER as u64);
+        state.open = Some(Open { pack: number, file, at, synced: 0, listed: Vec::new() });
+        Ok(number)
     }
 
     /// Makes everything appended so far durable. Callers at the same moment share the work.
     pub(crate) fn sync(&self) -> Result<()> {
         let _turn = self.syncing.lock();
-        let (files, names, at) = {
+        let whole = self.packs.takes_whole_packs();
+        let (packs, at) = {
             let mut state = self.state.lock();
             if state.poisoned {
                 return Err(BlocksError::Poisoned);
             }
-            let mut files = std::mem::take(&mut state.unsynced);
+            if whole {
+                seal(&mut state)?;
+            }
+            let mut packs = std::mem::take(&mut state.unsynced);
             let open = state.open.as_ref().filter(|open| open.synced < open.at);
-            files.extend(open.map(|open| open.file.clone()));
-            let at = open.map(|open| (open.pack.number, open.at));
-            (files, std::mem::take(&mut state.names_changed), at)
+            packs.extend(open.map(|open| (open.pack, open.file.clone())));
+            (packs, open.map(|open| (open.pack, open.at)))
         };
-        let mut done = files.iter().try_for_each(|file| file.sync_data());
-        if names {
-            done = done.and_then(|()| File::open(&self.dir)?.sync_all());
-        }
+        let done = self.packs.sync(&packs);
         let mut state = self.state.lock();
         if let Err(error) = done {
-            // What a failed sync left on disk is unknown, and a second one may lie about it.
-            state.poisoned = true;
+            if whole {
+                // Nothing was promised of them yet, and they are still here.
+                state.unsynced.extend(packs);
+            } else {
+                // What a failed sync left on disk is unknown, and a second one may lie about it.
+                state.poisoned = true;
+            }
             return Err(BlocksError::io("syncing a pack")(error));
         }
         if let (Some(open), Some((number, at))) = (&mut state.open, at)
-            && open.pack.number == number
+            && open.pack == number
         {
             open.synced = at;
         }
@@ -163,7 +150,7 @@ impl Writer {
 
     /// The pack that grows.
     pub(crate) fn current(&self) -> Option<u32> {
-        self.state.lock().open.as_ref().map(|open| open.pack.number)
+        self.state.lock().open.as_ref().map(|open| open.pack)
     }
 
     /// Reserves a number above all packs known now; packs made later have greater ones.
@@ -180,7 +167,7 @@ fn seal(state: &mut State) -> Result<()> {
         return Err(BlocksError::io("sealing a pack")(error));
     }
     if let Some(open) = state.open.take() {
-        state.unsynced.push(open.file);
+        state.unsynced.push((open.pack, open.file));
     }
     Ok(())
 }

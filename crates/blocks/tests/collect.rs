@@ -26,7 +26,7 @@ fn domain() -> Domain {
 fn open(dir: &std::path::Path) -> BlockStore {
     let options =
         Options { pack_bytes: 1 << 20, cache_bytes: 1 << 20, threads: 2, ..Options::default() };
-    BlockStore::open(dir, options).unwrap()
+    sample::open(dir, options)
 }
 
 fn ingest(store: &BlockStore, bytes: &[u8]) -> Sealed {
@@ -74,7 +74,7 @@ fn random_interleavings_lose_nothing_live_and_keep_nothing_dead() {
     let mut store = open(dir.path());
     let mut random = Random::new(42);
     let mut live: Vec<(Root, Vec<u8>)> = Vec::new();
-    for _ in 0..2_000 {
+    for _ in 0..if sample::is_remote() { 150 } else { 2_000 } {
         match random.below(100) {
             0..30 => {
                 // Few seeds, so that contents and parts of them come again.
@@ -180,7 +180,8 @@ fn collecting_beside_writers_loses_nothing() {
             }));
         }
         let mut collections = 0;
-        while collections < 60 || written.load(Ordering::Relaxed) < 200 {
+        let (least, stored) = if sample::is_remote() { (10, 30) } else { (60, 200) };
+        while collections < least || written.load(Ordering::Relaxed) < stored {
             collections += 1;
             if writers.iter().any(ScopedJoinHandle::is_finished) {
                 break;
@@ -209,7 +210,7 @@ fn a_root_that_was_not_listed_is_served_from_the_trash_and_brought_back() {
     assert!(store.stats().trash_reads > 0);
     drop(store);
     let options = Options { cache_bytes: 0, ..Options::default() };
-    let store = BlockStore::open(dir.path(), options).unwrap();
+    let store = sample::open(dir.path(), options);
     let report = store.collect([(domain(), root, 500_000)], NOW).unwrap();
     assert!(report.rescued_chunks > 0 && report.deleted_packs > 0, "{report:?}");
     check(&store, root, &bytes);

@@ -20,7 +20,7 @@ fn domain() -> Domain {
 fn store() -> (tempfile::TempDir, BlockStore) {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { pack_bytes: 1 << 20, threads: 2, ..Options::default() };
-    let store = BlockStore::open(dir.path(), options).unwrap();
+    let store = sample::open(dir.path(), options);
     (dir, store)
 }
 
@@ -50,7 +50,7 @@ fn place(size: usize) -> impl Strategy<Value = usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if sample::is_remote() { 3 } else { 24 }, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_content_reads_back_and_its_root_does_not_depend_on_how_it_was_written(

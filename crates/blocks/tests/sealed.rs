@@ -25,7 +25,7 @@ fn lineage(n: u8) -> Domain {
 fn open(dir: &Path) -> BlockStore {
     // Without a cache each read goes to the disk.
     let options = Options { pack_bytes: 64 << 20, cache_bytes: 0, ..Options::default() };
-    BlockStore::open(dir, options).unwrap()
+    sample::open(dir, options)
 }
 
 fn ingest(store: &BlockStore, domain: Domain, bytes: &[u8]) -> Sealed {

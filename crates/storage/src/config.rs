@@ -25,6 +25,44 @@ pub struct Config {
     pub collect_every_seconds: u64,
     /// How long dead blocks are kept after that, in seconds.
     pub trash_seconds: u64,
+    /// Where packs of blocks go; beside the records if unset.
+    pub bucket: Option<BucketConfig>,
+}
+
+/// An S3 bucket for packs. Its keys come from the environment: `AWS_ACCESS_KEY_ID`,
+/// `AWS_SECRET_ACCESS_KEY` and what else its tools take.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BucketConfig {
+    pub name: String,
+    /// Put before each object's name.
+    #[serde(default)]
+    pub prefix: String,
+    /// Where it is served, if not at Amazon.
+    #[serde(default)]
+    pub endpoint: Option<String>,
+    pub region: String,
+    /// Parts of packs held on this host, in bytes.
+    pub cache_bytes: u64,
+    /// How long an operation may take with its retries, in seconds.
+    pub deadline_seconds: u64,
+    /// Write to it although another data directory did, which is gone.
+    #[serde(default)]
+    pub take_over: bool,
+}
+
+impl BucketConfig {
+    pub(crate) fn options(&self) -> vmint_blocks::ObjectOptions {
+        vmint_blocks::ObjectOptions {
+            bucket: self.name.clone(),
+            prefix: self.prefix.clone(),
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            access_key: None,
+            cache_bytes: self.cache_bytes,
+            deadline: Duration::from_secs(self.deadline_seconds.max(1)),
+            take_over: self.take_over,
+        }
+    }
 }
 
 impl Config {
@@ -50,6 +88,7 @@ impl Config {
             cache_bytes: 64 << 20,
             collect_every_seconds: 600,
             trash_seconds: 24 * 3600,
+            bucket: None,
         }
     }
 }

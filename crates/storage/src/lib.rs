@@ -39,7 +39,7 @@ use vmint_blocks::BlockStore;
 use vmint_daemon::{Daemon, DaemonError};
 use vmint_store::Store;
 
-pub use config::Config;
+pub use config::{BucketConfig, Config};
 pub use content_label::BadLabel;
 pub use error::{Result, StorageError};
 pub use grpc::{Internal, Keys, Public};
@@ -76,7 +76,11 @@ pub async fn run(
             cache_bytes: opening.cache_bytes,
             ..vmint_blocks::Options::default()
         };
-        let blocks = BlockStore::open(&data.join("blocks"), options)?;
+        let dir = data.join("blocks");
+        let blocks = match &opening.bucket {
+            None => BlockStore::open(&dir, options)?,
+            Some(bucket) => BlockStore::open_objects(&dir, options, &bucket.options())?,
+        };
         Ok::<_, StorageError>((store, blocks, secret))
     })
     .await

@@ -1,4 +1,25 @@
-//! Bytes like a disk's, from a seed.
+//! Bytes like a disk's, from a seed, and stores to put them in.
+#![allow(dead_code, clippy::unwrap_used, reason = "not every suite needs all of it")]
+
+use std::path::Path;
+
+use vmint_blocks::{BlockStore, Options};
+
+/// A store in `dir`; one in a bucket when the suite runs as a part of `object.rs`.
+pub(crate) fn open(dir: &Path, options: Options) -> BlockStore {
+    if module_path!().starts_with("object") {
+        return s3::open(dir, options);
+    }
+    BlockStore::open(dir, options).unwrap()
+}
+
+/// Whether stores are in a bucket, where all is slower.
+pub(crate) fn is_remote() -> bool {
+    module_path!().starts_with("object")
+}
+
+#[path = "../s3/mod.rs"]
+pub(crate) mod s3;
 
 /// Runs of zeros, of one byte and of noise, 4 KiB to 48 KiB each.
 pub(crate) fn fill(bytes: &mut [u8], seed: u64) {
