@@ -74,7 +74,7 @@ pub enum Feature {
     #[error("is the difference to a parent: merge the two and send the result")]
     Differencing,
     #[error(
-        "is not whole in itself: convert it (`qemu-img convert -O vmdk -o subformat=streamOptimized in out`)"
+        "is not whole in one file: make it so (`qemu-img convert -O vmdk -o subformat=streamOptimized in out`)"
     )]
     ExternalExtents,
     #[error(
@@ -105,7 +105,7 @@ pub enum Feature {
         "uses unknown incompatible features ({0:#x}): convert it to a plain qcow2 or raw image"
     )]
     Unknown(u64),
-    #[error("compresses with method {0}, which is not supported: zlib and zstd are")]
+    #[error("compresses with method {0}, which is not supported: convert it without compression")]
     Compression(u8),
 }
 

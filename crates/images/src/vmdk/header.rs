@@ -64,7 +64,10 @@ impl Header {
             return Err(bad("line ends were changed in transfer: send it as binary", 73));
         }
         let packed = flags & flag::COMPRESSED != 0;
-        if packed && (flags & flag::MARKERS == 0 || fields.u16(77) != DEFLATE) {
+        if packed && flags & flag::MARKERS == 0 {
+            return Err(bad("compressed grains have no markers", 8));
+        }
+        if packed && fields.u16(77) != DEFLATE {
             return refuse(Feature::Compression(head[77]));
         }
         let mut end = len;

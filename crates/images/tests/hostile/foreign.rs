@@ -97,3 +97,40 @@ fn raw_disks_have_bounds_too() {
         assert_eq!(error.reason(), "out-of-range");
     }
 }
+
+/// Whatever a raw disk's first sectors claim to be, they are its bytes and nothing else.
+#[test]
+fn partition_tables_are_only_bytes() {
+    let mbr = |entries: &[(usize, u8)]| {
+        let mut disk = vec![0; 1 << 20];
+        disk[510..512].copy_from_slice(b"\x55\xaa");
+        for (slot, kind) in entries {
+            disk[446 + 16 * slot] = 0x80;
+            disk[446 + 16 * slot + 4] = *kind;
+            disk[446 + 16 * slot + 8..][..8].copy_from_slice(b"\x3f\0\0\0\xff\xff\xff\xff");
+        }
+        disk
+    };
+    let with = |mut disk: Vec<u8>, at: usize, bytes: &[u8]| {
+        disk[at..at + bytes.len()].copy_from_slice(bytes);
+        disk
+    };
+    let gpt = with(mbr(&[(0, 0xee)]), 512, b"EFI PART\0\0\x01\0");
+    let disks = [
+        ("an MBR of one partition at sector 63", mbr(&[(0, 0x83)])),
+        ("an MBR with every slot taken", mbr(&[(0, 7), (1, 7), (2, 7), (3, 7)])),
+        ("a GPT", gpt.clone()),
+        ("a GPT with two protective entries", with(gpt, 446 + 16 + 4, b"\xee")),
+        ("a GPT for sectors of 4096", with(mbr(&[(0, 0xee)]), 4096, b"EFI PART\0\0\x01\0")),
+        ("a GPT without an MBR", with(vec![0; 1 << 20], 512, b"EFI PART\0\0\x01\0")),
+        ("a FAT boot record", with(mbr(&[]), 0, b"\xeb\x3c\x90MSDOS5.0\0\x02\x08")),
+        ("an NTFS boot record", with(mbr(&[]), 0, b"\xeb\x52\x90NTFS    ")),
+        ("a qcow2 header one sector in", with(mbr(&[(0, 0x83)]), 512, &Image::new().0[..512])),
+    ];
+    for (name, bytes) in disks {
+        let disk = open(bytes.clone(), Some(Format::Raw), &Limits::default()).unwrap();
+        let mut read = vec![1; bytes.len()];
+        disk.read_at(0, &mut read).unwrap();
+        assert!(read == bytes, "{name}");
+    }
+}
