@@ -19,7 +19,10 @@ use vmint_api::{
         permissions_internal_service_client::PermissionsInternalServiceClient as Permissions,
         permissions_service_client::PermissionsServiceClient as Accounts,
     },
-    storage::v1::storage_internal_service_client::StorageInternalServiceClient as Storage,
+    storage::v1::{
+        storage_internal_service_client::StorageInternalServiceClient as Storage,
+        transfer_internal_service_client::TransferInternalServiceClient as Transfers,
+    },
 };
 use vmint_rpc::{Caller, Channel, ContextSigner};
 
@@ -90,5 +93,6 @@ impl Peers {
         storage: Storage of "storage";
         /// What users may ask of permissions.
         accounts: Accounts of "permissions";
+        transfers: Transfers of "storage";
     }
 }

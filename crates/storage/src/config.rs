@@ -1,6 +1,6 @@
 //! What an operator may set.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use vmint_daemon::ServiceConfig;
@@ -27,6 +27,10 @@ pub struct Config {
     pub trash_seconds: u64,
     /// Where packs of blocks go; beside the records if unset.
     pub bucket: Option<BucketConfig>,
+    /// How long an upload waits for its next piece, in seconds.
+    pub upload_seconds: u64,
+    /// How disks are fetched from elsewhere.
+    pub fetch: Fetch,
 }
 
 /// An S3 bucket for packs. Its keys come from the environment: `AWS_ACCESS_KEY_ID`,
@@ -65,6 +69,16 @@ impl BucketConfig {
     }
 }
 
+/// How disks are fetched from elsewhere.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Fetch {
+    /// Addresses with their ports that may be fetched from although they are
+    /// not of the public internet or the port is not 443, such as a mirror's.
+    pub allow: Vec<SocketAddr>,
+    /// A PEM file of certificate authorities to trust besides the system's.
+    pub authorities: Option<PathBuf>,
+}
+
 impl Config {
     pub(crate) fn collect_every(&self) -> Duration {
         Duration::from_secs(self.collect_every_seconds.max(1))
@@ -89,6 +103,8 @@ impl Config {
             collect_every_seconds: 600,
             trash_seconds: 24 * 3600,
             bucket: None,
+            upload_seconds: 7 * 24 * 3600,
+            fetch: Fetch::default(),
         }
     }
 }

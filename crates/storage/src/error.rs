@@ -3,12 +3,12 @@
 use vmint_api::storage::v1::StorageErrorReason as Reason;
 use vmint_blocks::BlocksError;
 use vmint_disk::DiskError;
-use vmint_ids::{ImageId, KmsKeyId, LineageId, SnapshotId, VolumeId};
+use vmint_ids::{ImageId, KmsKeyId, LineageId, SnapshotId, UploadId, VolumeId};
 use vmint_images::ImageError;
 use vmint_rpc::{BadToken, Describe, Fault, Kind};
 use vmint_store::{Fenced, Reused, StoreError, TxError};
 
-use crate::{key::BadChange, volume::BadSize};
+use crate::{import_task::TaskId, import_url::BadUrl, key::BadChange, volume::BadSize};
 
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 
@@ -19,6 +19,22 @@ pub enum StorageError {
     NoSuchSnapshot { id: SnapshotId },
     #[error("volume {id} does not exist")]
     NoSuchVolume { id: VolumeId },
+    #[error("upload {id} does not exist")]
+    NoSuchUpload { id: UploadId },
+    #[error("import {id} does not exist")]
+    NoSuchImport { id: TaskId },
+    #[error("upload {id} is being read by {task}: wait for it, or cancel it")]
+    UploadInUse { id: UploadId, task: TaskId },
+    #[error("of upload {id} {missing} bytes are missing: send them first")]
+    UploadIncomplete { id: UploadId, missing: u64 },
+    #[error("there are {limit} {what} already: end some, or wait for them")]
+    TooMany { what: &'static str, limit: usize },
+    #[error(transparent)]
+    Url(#[from] BadUrl),
+    #[error("`{url}` can't be fetched: {why}")]
+    Fetch { url: String, why: String },
+    #[error("it was cancelled")]
+    Cancelled,
     #[error("snapshot {id} is needed by image {image}: deregister that first")]
     InUse { id: SnapshotId, image: ImageId },
     #[error("snapshot {id} is not complete: wait for it, or see its state's reason")]
@@ -110,6 +126,17 @@ impl From<TxError<StorageError>> for StorageError {
     }
 }
 
+/// An error as a task keeps it: what went wrong and, if anything, what to do.
+pub(crate) fn told(error: &StorageError) -> String {
+    let fault = error.fault();
+    let text = match &fault.hint {
+        _ if fault.kind == Kind::Internal => "the service failed; its log says how".to_owned(),
+        Some(hint) => format!("{error} ({hint})"),
+        None => error.to_string(),
+    };
+    text.chars().take(512).collect()
+}
+
 fn name(reason: Reason) -> &'static str {
     reason.as_str_name().trim_start_matches("STORAGE_ERROR_REASON_")
 }
@@ -126,6 +153,28 @@ impl Describe for StorageError {
             Self::NoSuchVolume { id } => {
                 fault(Kind::NotFound, Reason::VolumeNotFound).with("volume_id", id)
             }
+            Self::NoSuchUpload { id } => {
+                fault(Kind::NotFound, Reason::UploadNotFound).with("upload_id", id)
+            }
+            Self::NoSuchImport { id } => {
+                fault(Kind::NotFound, Reason::TaskNotFound).with("task_id", id)
+            }
+            Self::UploadInUse { id, task } => fault(Kind::Precondition, Reason::UploadInUse)
+                .with("upload_id", id)
+                .with("task_id", task),
+            Self::UploadIncomplete { id, .. } => {
+                fault(Kind::Precondition, Reason::UploadIncomplete)
+                    .with("upload_id", id)
+                    .hint("GetUpload says which bytes are there")
+            }
+            Self::TooMany { limit, .. } => {
+                fault(Kind::OverQuota, Reason::TooManyTransfers).with("limit", limit)
+            }
+            Self::Url(_) => {
+                fault(Kind::BadRequest, Reason::UrlRefused).field("source.url", self.to_string())
+            }
+            Self::Fetch { .. } => fault(Kind::Precondition, Reason::UrlRefused),
+            Self::Cancelled => fault(Kind::Precondition, Reason::TaskEnded),
             Self::InUse { id, image } => fault(Kind::Precondition, Reason::SnapshotInUse)
                 .with("snapshot_id", id)
                 .with("image_id", image)

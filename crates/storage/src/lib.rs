@@ -3,24 +3,33 @@
 //! Trees: `snapshots.v1` by id, with indexes by account and by the images that
 //! need it; `volumes.v1` by id, with indexes by account and by instance;
 //! `keys.v1`, `default-keys.v1` and `lineages.v1`, what data at rest are encrypted
-//! under; `requests.v1`, answers already given; `epochs.v1`, which gateway speaks.
+//! under; `uploads.v1` and `imports.v1`, what is on its way in, with indexes by
+//! account; `requests.v1`, answers already given; `epochs.v1`, which gateway
+//! speaks.
 //!
 //! Invariants: a completed snapshot's content never changes and is in the
 //! block store; a snapshot that an image needs is not deleted; every attached
 //! volume is served at its socket while the service runs; a volume's product
-//! codes are those of its snapshot and more, never fewer.
+//! codes are those of its snapshot and more, never fewer; a file in `uploads/`
+//! or `fetches/` has its record, or goes at the next start.
 
 mod config;
 mod content_label;
 mod data_keys;
 mod error;
 mod grpc;
+mod import_task;
+mod import_url;
 mod key;
 mod live;
 mod ops;
 mod provider;
+mod ranges;
 mod snapshot;
+mod staged;
 mod store;
+mod transfers;
+mod upload;
 mod volume;
 
 use std::{
@@ -28,21 +37,26 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
+    time::Duration,
 };
 
 use vmint_api::storage::v1::{
     key_service_server::KeyServiceServer,
     storage_internal_service_server::StorageInternalServiceServer,
     storage_service_server::StorageServiceServer,
+    transfer_internal_service_server::TransferInternalServiceServer,
+    transfer_service_server::TransferServiceServer,
 };
 use vmint_blocks::BlockStore;
 use vmint_daemon::{Daemon, DaemonError};
 use vmint_store::Store;
 
-pub use config::{BucketConfig, Config};
+pub use config::{BucketConfig, Config, Fetch};
 pub use content_label::BadLabel;
 pub use error::{Result, StorageError};
-pub use grpc::{Internal, Keys, Public};
+pub use grpc::{Internal, Keys, Public, Transfer, TransferInternal};
+pub use import_task::TaskId;
+pub use import_url::BadUrl;
 pub use key::{BadChange, Key, KeyState};
 pub use ops::Storage;
 pub use provider::{FileKeys, KeyProvider};
@@ -51,6 +65,9 @@ pub use volume::{Attachment, BadSize, MAX_VOLUME_BYTES, Volume};
 
 /// The largest message of an import.
 const MAX_MESSAGE: usize = 2 << 20;
+
+/// How often what nobody came back to is looked for.
+const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 
 /// Why the process ended other than as asked.
 #[derive(Debug, thiserror::Error)]
@@ -107,12 +124,31 @@ pub async fn run(
             }
         }
     };
+    let (draining, expiring) = (daemon.draining(), storage.clone());
+    let expire = async move {
+        loop {
+            tokio::select! {
+                () = draining.cancelled() => break,
+                () = tokio::time::sleep(EXPIRE_EVERY) => {}
+            }
+            if let Err(error) = expiring.expire_transfers().await {
+                tracing::error!(error = %vmint_rpc::chain(&error), "nothing expired");
+            }
+        }
+        // Before the calls that follow one are waited for.
+        expiring.stop_transfers();
+        Ok::<_, RunError>(())
+    };
     let public = StorageServiceServer::new(Public(storage.clone()));
+    let transfer = TransferServiceServer::new(Transfer(storage.clone()));
     let ended = daemon
         .service(public.max_decoding_message_size(MAX_MESSAGE))
         .service(KeyServiceServer::new(Keys(storage.clone())))
+        .service(transfer.max_decoding_message_size(MAX_MESSAGE))
         .service(StorageInternalServiceServer::new(Internal(storage.clone())))
+        .service(TransferInternalServiceServer::new(TransferInternal(storage.clone())))
         .task("collect", collect)
+        .task("expire", expire)
         .poisoned(async move { poisoned.poisoned().await })
         .run(shutdown)
         .await;

@@ -31,6 +31,13 @@ impl GatewayService for Grpc {
         forward!(self, request, register_image)
     }
 
+    async fn import_image(
+        &self,
+        request: Request<pb::ImportImageRequest>,
+    ) -> Result<Response<pb::ImportImageResponse>, Status> {
+        forward!(self, request, import_image)
+    }
+
     async fn get_image(
         &self,
         request: Request<pb::GetImageRequest>,

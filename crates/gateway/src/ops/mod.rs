@@ -5,6 +5,7 @@ mod copy_image;
 mod create_image;
 mod deregister_image;
 mod find_image;
+mod import_image;
 mod launch;
 mod launch_plan;
 mod list_images;
@@ -53,6 +54,7 @@ pub(crate) struct Gateway {
 pub(crate) fn kinds(peers: &Peers) -> Kinds {
     Kinds::default()
         .with(register_image::Register { peers: peers.clone() })
+        .with(import_image::Import { peers: peers.clone() })
         .with(create_image::Create { peers: peers.clone() })
         .with(copy_image::Duplicate { peers: peers.clone() })
         .with(deregister_image::Deregister { peers: peers.clone() })

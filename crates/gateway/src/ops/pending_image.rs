@@ -159,7 +159,7 @@ impl PendingImage<'_> {
         Ok((sum / i32::try_from(snapshots.len().max(1)).unwrap_or(1)).clamp(0, 99))
     }
 
-    async fn show_percent(&self, percent: i32) -> Result<(), Status> {
+    pub(super) async fn show_percent(&self, percent: i32) -> Result<(), Status> {
         let request = EnsureImageStateRequest {
             saga: part(self.at.saga_step(), &format!("progress-{percent}")),
             image_id: self.id.to_owned(),

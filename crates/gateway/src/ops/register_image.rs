@@ -43,7 +43,7 @@ impl Gateway {
 }
 
 /// The image as asked for, with what the server assigns.
-fn new_image(caller: &Caller, image: Option<Image>) -> Result<Image, GatewayError> {
+pub(super) fn new_image(caller: &Caller, image: Option<Image>) -> Result<Image, GatewayError> {
     let invalid = |field: &str, why: String| GatewayError::invalid(format!("image.{field}"), why);
     let mut image = image.ok_or_else(|| GatewayError::invalid("image", "must be set"))?;
     let disks = &image.block_device_mappings;

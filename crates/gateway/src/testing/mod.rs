@@ -17,7 +17,10 @@ use vmint_api::{
     marketplace::v1::marketplace_service_server::MarketplaceServiceServer,
     permissions::v1::permissions_internal_service_server::PermissionsInternalServiceServer,
     permissions::v1::permissions_service_server::PermissionsServiceServer,
-    storage::v1::storage_internal_service_server::StorageInternalServiceServer,
+    storage::v1::{
+        storage_internal_service_server::StorageInternalServiceServer,
+        transfer_internal_service_server::TransferInternalServiceServer,
+    },
 };
 use vmint_rpc::{Caller, ContextSigner, ServiceAddress, connect_plain};
 use vmint_store::Store;
@@ -60,6 +63,7 @@ impl Lab {
             .add_service(MarketplaceInternalServiceServer::new(fake.clone()))
             .add_service(MarketplaceServiceServer::new(fake.clone()))
             .add_service(StorageInternalServiceServer::new(fake.clone()))
+            .add_service(TransferInternalServiceServer::new(fake.clone()))
             .add_service(LauncherInternalServiceServer::new(fake.clone()))
             .add_service(LauncherServiceServer::new(fake))
             .serve_with_incoming(UnixListenerStream::new(listener));

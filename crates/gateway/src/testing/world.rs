@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 use vmint_api::{
     catalog::v1::{Architecture, Image, ImageState},
     launcher::v1::{AttachedVolume, Instance, InstanceState},
-    storage::v1::{Snapshot, SnapshotState, Volume},
+    storage::v1::{ImportTask, Snapshot, SnapshotState, TransferState, Volume},
     types::v1::{BlockDeviceMapping, EbsBlockDevice, SagaStep},
 };
 use vmint_rpc::{Caller, Fault, Kind};
@@ -29,6 +29,7 @@ pub(crate) struct World {
     pub(crate) public: BTreeSet<String>,
     pub(crate) hints: BTreeMap<String, Vec<String>>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    pub(crate) imports: BTreeMap<String, ImportTask>,
     pub(crate) volumes: BTreeMap<String, Volume>,
     pub(crate) instances: BTreeMap<String, Instance>,
     pub(crate) machines: BTreeSet<String>,
@@ -199,6 +200,10 @@ impl World {
                     snapshot.snapshot_id
                 );
             }
+        }
+        for task in self.imports.values() {
+            let ended = matches!(task.state(), TransferState::Completed | TransferState::Deleted);
+            assert!(ended, "an import hangs: {task:?}");
         }
         assert!(self.holds.values().all(|confirmed| *confirmed), "a hold is left");
     }

@@ -86,7 +86,7 @@ pub(super) fn wish(encrypted: bool, key: &str) -> Result<Wish> {
     Ok(Wish { encrypted: encrypted.then_some(true), key })
 }
 
-fn number(n: u64) -> i64 {
+pub(super) fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 

@@ -4,7 +4,12 @@ mod convert;
 mod internal;
 mod keys;
 mod public;
+mod transfer;
+mod transfer_convert;
+mod transfer_internal;
 
 pub use internal::Internal;
 pub use keys::Keys;
 pub use public::Public;
+pub use transfer::Transfer;
+pub use transfer_internal::TransferInternal;

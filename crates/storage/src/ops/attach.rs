@@ -114,7 +114,7 @@ impl Storage {
         for (id, base) in moved {
             self.record_base(id, base).await?;
         }
-        Ok(())
+        self.restore_imports().await
     }
 
     /// Serves a volume if it is attached; answers what lies under it, which a
@@ -128,6 +128,7 @@ impl Storage {
 
     /// Ends what goes on, for a while, and then every export.
     pub async fn close(&self) {
+        self.stop_transfers();
         self.tasks.close();
         if timeout(LAST_WORK, self.tasks.wait()).await.is_err() {
             tracing::warn!("snapshots under way are left to be asked for again");

@@ -6,8 +6,8 @@ use crate::{Content, Result, Storage};
 const STEP: usize = 500;
 
 impl Storage {
-    /// Everything that is needed: what snapshots hold and what lies under
-    /// volumes. What is being written or read is held by the block store.
+    /// Everything that is needed: what snapshots hold, what lies under
+    /// volumes and what uploads are compared with. What is being written or read is held by the block store.
     fn needed(&self) -> Result<Vec<Content>> {
         let mut needed = Vec::new();
         let mut after = None;
@@ -28,6 +28,8 @@ impl Storage {
                 None => break,
             }
         }
+        let uploads = self.records.all_uploads()?;
+        needed.extend(uploads.iter().filter_map(|upload| Some(upload.base.as_ref()?.content)));
         Ok(needed)
     }
 

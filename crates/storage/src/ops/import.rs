@@ -1,10 +1,11 @@
 //! A disk file becomes a snapshot.
 
-use std::{fs::File, os::unix::fs::FileExt as _};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf};
 
 use prost::Message as _;
+use vmint_blocks::{Sealed, Tree};
 use vmint_ids::{AccountId, SnapshotId};
-use vmint_images::{Disk, Format, Limits};
+use vmint_images::{Disk, Format, Limits, Opener};
 use vmint_store::Asked;
 
 use crate::{
@@ -15,6 +16,11 @@ use crate::{
 
 /// How much of a disk is read at once, and may come in one piece.
 const PIECE: usize = 1 << 20;
+
+/// What became of a disk: the content, how it was stored, what the file was.
+pub(super) type TakenIn = (Content, Sealed, Format);
+/// Hears how many bytes of how many are done; may refuse to go on.
+pub(super) type Progress<'a> = dyn FnMut(u64, u64) -> Result<()> + 'a;
 
 /// A file as it comes in.
 #[derive(Debug)]
@@ -70,41 +76,24 @@ impl Storage {
         file_bytes: i64,
         request_id: String,
     ) -> Result<Import> {
-        let limit = self.config.max_import_bytes;
-        let file_bytes = u64::try_from(file_bytes).ok().filter(|n| *n > 0).ok_or_else(|| {
-            StorageError::Invalid {
-                field: "header.file_bytes",
-                what: "size",
-                value: file_bytes.to_string(),
-                rule: "say how many bytes the file has, at least 1".to_owned(),
-            }
-        })?;
-        if file_bytes > limit {
-            return Err(StorageError::FileTooLarge { bytes: file_bytes, limit });
-        }
-        let declared = match format {
-            "" => None,
-            "raw" => Some(Format::Raw),
-            "qcow2" => Some(Format::Qcow2),
-            other => {
-                return Err(StorageError::Invalid {
-                    field: "header.format",
-                    what: "format",
-                    value: other.chars().take(32).collect(),
-                    rule: "use raw, qcow2, or leave it out".to_owned(),
-                });
-            }
-        };
-        let dir = self.config.service.data.join("staging");
+        let file_bytes = file_size("header.file_bytes", file_bytes, self.config.max_import_bytes)?;
+        let declared = declared_format("header.format", format)?;
+        let storage = self.clone();
         let staged = Self::blocking(move || {
-            std::fs::create_dir_all(&dir)?;
-            let staged = tempfile::tempfile_in(&dir)?;
+            let staged = tempfile::tempfile_in(storage.staging()?)?;
             staged.set_len(file_bytes)?;
             Ok(staged)
         })
         .await?;
         let format = format.to_owned();
         Ok(Import { account, description, declared, file_bytes, format, request_id, staged, at: 0 })
+    }
+
+    /// Where files without a name are made.
+    pub(super) fn staging(&self) -> Result<PathBuf> {
+        let dir = self.config.service.data.join("staging");
+        std::fs::create_dir_all(&dir)?;
+        Ok(dir)
     }
 
     /// Reads the staged file and keeps what is in it.
@@ -114,8 +103,10 @@ impl Storage {
         let Import { account, description, declared, staged, .. } = import;
         let (content, sealed, format) = Self::blocking(move || {
             let limits = Limits { max_virtual: storage.config.max_disk_bytes, ..Limits::default() };
-            let disk = vmint_images::open(staged, declared, &limits)?;
-            storage.take_in(account, &disk)
+            let unfolding = storage.staging()?;
+            let opener = Opener::new(&limits).declared(declared).staging(&unfolding);
+            let disk = opener.open(staged)?;
+            storage.take_in(account, &disk, &mut |_, _| Ok(()))
         })
         .await?;
         let question = Question {
@@ -157,11 +148,12 @@ impl Storage {
     }
 
     /// Puts a disk's data into blocks.
-    fn take_in(
+    pub(super) fn take_in(
         &self,
         account: AccountId,
         disk: &Disk,
-    ) -> Result<(Content, vmint_blocks::Sealed, Format)> {
+        progress: &mut Progress<'_>,
+    ) -> Result<TakenIn> {
         let size_bytes = disk.size_bytes();
         let mut ingest = self.blocks.ingest(self.domain(account, None)?, size_bytes)?;
         let mut piece = vec![0; PIECE];
@@ -174,12 +166,77 @@ impl Storage {
                 disk.read_at(at, piece)?;
                 ingest.write(at, piece)?;
                 at += piece.len() as u64;
+                progress(at, size_bytes)?;
             }
         }
         let sealed = ingest.finish()?;
         let content = Content { domain: account, lineage: None, root: sealed.root, size_bytes };
         Ok((content, sealed, disk.format()))
     }
+
+    /// Puts a raw disk into blocks that differs from a snapshot only where it
+    /// is `dirty`.
+    pub(super) fn take_over(
+        &self,
+        base: &Snapshot,
+        tree: &Tree,
+        disk: &Disk,
+        dirty: &[Range<u64>],
+        progress: &mut Progress<'_>,
+    ) -> Result<TakenIn> {
+        let size_bytes = disk.size_bytes();
+        let of = dirty.iter().map(|part| part.end - part.start).sum();
+        let mut done = 0;
+        let mut stopped = None;
+        let sealed = self.blocks.edit(tree, size_bytes, dirty, &mut |range, buffer| {
+            done += buffer.len() as u64;
+            if let Err(error) = progress(done, of) {
+                stopped = Some(error);
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            disk.read_at(range.start, buffer).map_err(io::Error::other)
+        });
+        if let Some(stopped) = stopped {
+            return Err(stopped);
+        }
+        let sealed = sealed?;
+        let base = base.content().ok_or(StorageError::Damaged)?;
+        let content = Content { root: sealed.root, size_bytes, ..base };
+        Ok((content, sealed, disk.format()))
+    }
+}
+
+/// How large a file is that is going to be sent.
+pub(super) fn file_size(field: &'static str, bytes: i64, limit: u64) -> Result<u64> {
+    let size =
+        u64::try_from(bytes).ok().filter(|n| *n > 0).ok_or_else(|| StorageError::Invalid {
+            field,
+            what: "size",
+            value: bytes.to_string(),
+            rule: "say how many bytes the file has, at least 1".to_owned(),
+        })?;
+    if size > limit {
+        return Err(StorageError::FileTooLarge { bytes: size, limit });
+    }
+    Ok(size)
+}
+
+/// What the sender says a file is.
+pub(crate) fn declared_format(field: &'static str, format: &str) -> Result<Option<Format>> {
+    if format.is_empty() {
+        return Ok(None);
+    }
+    let known = format.parse::<Format>().ok().filter(|format| format.is_readable());
+    known.map(Some).ok_or_else(|| {
+        let readable = Format::ALL.into_iter().filter(|format| format.is_readable());
+        let names = readable.map(Format::name).collect::<Vec<_>>();
+        StorageError::Invalid {
+            field,
+            what: "format",
+            value: format.chars().take(32).collect(),
+            rule: format!("use one of {}, or leave it out", names.join(", ")),
+        }
+    })
 }
 
 impl Import {

@@ -5,12 +5,16 @@ mod collect;
 mod copy;
 mod cover;
 mod delete;
+pub(crate) mod fetch;
 mod freeze;
 mod import;
+mod import_task;
 mod keys;
 mod lineage;
 mod list;
 mod release;
+mod run_import;
+mod upload;
 mod usage;
 mod uses;
 
@@ -20,9 +24,15 @@ use tokio_util::task::TaskTracker;
 use vmint_blocks::{BlockStore, Tree};
 use vmint_store::Store;
 
-use crate::{Config, Content, FileKeys, Result, data_keys::DataKeys, live::Live, store::Records};
+use crate::{
+    Config, Content, FileKeys, Result, data_keys::DataKeys, live::Live, store::Records,
+    transfers::Transfers,
+};
 
 pub(crate) use attach::NewVolume;
+pub(crate) use import::declared_format;
+pub(crate) use import_task::NewDisk;
+pub(crate) use upload::{Digests, Holds, Sending};
 
 /// Storage itself, free of any transport. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,6 +51,10 @@ pub struct Storage {
     /// Held alone while a collection lists what is needed: a copy made behind
     /// the list, of a snapshot deleted ahead of it, would be in no list.
     pub(crate) listing: Arc<tokio::sync::RwLock<()>>,
+    /// Uploads and imports, as far as no record has them.
+    pub(crate) transfers: Arc<Transfers>,
+    /// How the internet is reached.
+    pub(crate) net: Arc<dyn fetch::Net>,
 }
 
 /// Which step of which saga asks.
@@ -57,7 +71,11 @@ impl Storage {
         let keys = Arc::new(DataKeys::new(Arc::new(FileKeys::new(config.keys_dir.clone()))));
         let volumes = config.service.data.join("volumes");
         let live = Live::new(volumes, config.exports_dir.clone(), keys.clone());
+        let transfers = Arc::new(Transfers::new(&config.service.data));
+        let net = Arc::new(fetch::Internet::new(&config.fetch));
         Self {
+            transfers,
+            net,
             records: Records::new(store),
             blocks,
             live: Arc::new(live),

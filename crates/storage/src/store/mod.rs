@@ -1,8 +1,11 @@
 //! What storage keeps, and how it is found again.
 
+pub(crate) mod import_tasks;
 pub(crate) mod keys;
 mod record;
 pub(crate) mod snapshots;
+mod transfer_record;
+pub(crate) mod uploads;
 pub(crate) mod volumes;
 
 use vmint_ids::{SnapshotId, VolumeId};

@@ -109,11 +109,11 @@ fn parsed<T: std::str::FromStr, C: FromIterator<T>>(texts: &[String]) -> Result<
     texts.iter().map(|text| text.parse().map_err(|_| StorageError::Damaged)).collect()
 }
 
-fn parse<T: std::str::FromStr>(text: &str) -> Result<T, StorageError> {
+pub(super) fn parse<T: std::str::FromStr>(text: &str) -> Result<T, StorageError> {
     text.parse().map_err(|_| StorageError::Damaged)
 }
 
-fn optional<T: std::str::FromStr>(text: &str) -> Result<Option<T>, StorageError> {
+pub(super) fn optional<T: std::str::FromStr>(text: &str) -> Result<Option<T>, StorageError> {
     if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
 }
 

@@ -24,13 +24,17 @@ use vmint_api::{
         storage_internal_service_client::StorageInternalServiceClient,
         storage_internal_service_server::StorageInternalServiceServer,
         storage_service_client::StorageServiceClient, storage_service_server::StorageServiceServer,
+        transfer_internal_service_client::TransferInternalServiceClient,
+        transfer_internal_service_server::TransferInternalServiceServer,
+        transfer_service_client::TransferServiceClient,
+        transfer_service_server::TransferServiceServer,
     },
     types::v1::SagaStep,
 };
 use vmint_blocks::{BlockStore, Stats};
 use vmint_daemon::ServiceConfig;
 use vmint_rpc::{Caller, Fault};
-use vmint_storage::{Config, Internal, Keys, Public, Storage};
+use vmint_storage::{Config, Internal, Keys, Public, Storage, Transfer, TransferInternal};
 use vmint_store::Store;
 
 use nbd::Nbd;
@@ -82,6 +86,11 @@ impl Place {
             .add_service(StorageServiceServer::with_interceptor(Public(storage.clone()), believe))
             .add_service(KeyServiceServer::with_interceptor(Keys(storage.clone()), believe))
             .add_service(StorageInternalServiceServer::new(Internal(storage.clone())))
+            .add_service(TransferServiceServer::with_interceptor(
+                Transfer(storage.clone()),
+                believe,
+            ))
+            .add_service(TransferInternalServiceServer::new(TransferInternal(storage.clone())))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                 drop(stopped.await);
             });
@@ -90,7 +99,9 @@ impl Place {
         Running {
             users: StorageServiceClient::new(channel.clone()),
             keys: KeyServiceClient::new(channel.clone()),
-            internal: StorageInternalServiceClient::new(channel),
+            internal: StorageInternalServiceClient::new(channel.clone()),
+            transfer: TransferServiceClient::new(channel.clone()),
+            transfer_internal: TransferInternalServiceClient::new(channel),
             storage,
             blocks,
             server,
@@ -111,6 +122,8 @@ pub struct Running {
     pub users: StorageServiceClient<Channel>,
     pub keys: KeyServiceClient<Channel>,
     pub internal: StorageInternalServiceClient<Channel>,
+    pub transfer: TransferServiceClient<Channel>,
+    pub transfer_internal: TransferInternalServiceClient<Channel>,
     pub storage: Storage,
     blocks: BlockStore,
     server: JoinHandle<()>,
@@ -120,8 +133,10 @@ pub struct Running {
 impl Running {
     /// Ends it, so that its directory can be opened again.
     pub async fn stop(self) {
-        let Self { users, keys, internal, storage, blocks, server, stop } = self;
-        drop((users, keys, internal, stop));
+        let Self { users, keys, internal, transfer, transfer_internal, storage, .. } = self;
+        storage.stop_transfers();
+        let (blocks, server, stop) = (self.blocks, self.server, self.stop);
+        drop((users, keys, internal, transfer, transfer_internal, stop));
         server.await.unwrap();
         storage.close().await;
         drop((storage, blocks));

@@ -7,6 +7,7 @@ mod launcher;
 mod marketplace;
 mod permissions;
 mod storage;
+mod transfer;
 
 use std::sync::Arc;
 

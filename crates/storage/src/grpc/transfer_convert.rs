@@ -1,0 +1,105 @@
+//! Between messages and what is on its way in.
+
+use vmint_api::storage::v1 as pb;
+use vmint_api::storage::v1::disk_source::Source;
+
+use super::convert::{id, number, time};
+use crate::{
+    Result, Storage, StorageError,
+    import_task::{Disk, FileSource, Task, TaskState},
+    ops::{NewDisk, declared_format},
+    ranges::Ranges,
+    upload::Upload,
+};
+
+/// The longest description of a task, in characters.
+const LONGEST: usize = 255;
+
+pub(super) fn description(text: String) -> Result<String> {
+    if text.chars().count() <= LONGEST {
+        return Ok(text);
+    }
+    Err(StorageError::Invalid {
+        field: "description",
+        what: "text",
+        value: text.chars().take(32).collect(),
+        rule: format!("use at most {LONGEST} characters"),
+    })
+}
+
+pub(super) fn new_disk(source: Option<&pb::DiskSource>) -> Result<NewDisk> {
+    let asked = source.cloned().unwrap_or_default();
+    let declared = declared_format("source.format", &asked.format)?;
+    let source = match asked.source {
+        Some(Source::UploadId(upload)) => FileSource::Upload(id("source.upload_id", &upload)?),
+        Some(Source::Url(url)) => FileSource::Url(url.parse()?),
+        None => {
+            return Err(StorageError::Invalid {
+                field: "source",
+                what: "source",
+                value: String::new(),
+                rule: "name an upload or a URL".to_owned(),
+            });
+        }
+    };
+    Ok(NewDisk { source, declared, device: String::new(), snapshot: None })
+}
+
+fn ranges(ranges: &Ranges) -> Vec<pb::ByteRange> {
+    let part = |part: std::ops::Range<u64>| pb::ByteRange {
+        start_bytes: number(part.start),
+        end_bytes: number(part.end),
+    };
+    ranges.iter().map(part).collect()
+}
+
+pub(super) fn upload(upload: &Upload) -> pb::Upload {
+    let base = upload.base.as_ref();
+    pb::Upload {
+        upload_id: upload.id.to_string(),
+        account_id: upload.account.to_string(),
+        file_bytes: number(upload.file_bytes),
+        durable: ranges(&upload.durable),
+        base_snapshot_id: base.map(|base| base.snapshot.to_string()).unwrap_or_default(),
+        create_time: Some(time(upload.created_ms)),
+        expire_time: Some(time(upload.expires_ms)),
+    }
+}
+
+fn disk(disk: &Disk) -> pb::ImportDisk {
+    let source = match &disk.source {
+        FileSource::Upload(id) => Source::UploadId(id.to_string()),
+        FileSource::Url(url) => Source::Url(url.to_string()),
+    };
+    let format = disk.declared.map(|format| format.to_string()).unwrap_or_default();
+    let made = disk.made.as_ref();
+    pb::ImportDisk {
+        source: Some(pb::DiskSource { source: Some(source), format }),
+        device_name: disk.device.clone(),
+        detected_format: made.map(|made| made.format.to_string()).unwrap_or_default(),
+        file_bytes: number(made.map_or(0, |made| made.file_bytes)),
+        size_bytes: number(made.map_or(0, |made| made.content.size_bytes)),
+        snapshot_id: made.map(|_| disk.snapshot.to_string()).unwrap_or_default(),
+    }
+}
+
+pub(super) fn task(storage: &Storage, task: &Task) -> pb::ImportTask {
+    let state = match task.state {
+        TaskState::Active => pb::TransferState::Active,
+        TaskState::Completed => pb::TransferState::Completed,
+        TaskState::Deleting => pb::TransferState::Deleting,
+        TaskState::Deleted => pb::TransferState::Deleted,
+    };
+    pb::ImportTask {
+        task_id: task.id.to_string(),
+        account_id: task.account.to_string(),
+        state: state.into(),
+        status_message: task.message.clone(),
+        progress_percent: i32::try_from(storage.import_percent(task)).unwrap_or_default(),
+        disks: task.disks.iter().map(disk).collect(),
+        image_id: task.image.map(|id| id.to_string()).unwrap_or_default(),
+        description: task.description.clone(),
+        create_time: Some(time(task.created_ms)),
+        end_time: (task.ended_ms > 0).then(|| time(task.ended_ms)),
+    }
+}

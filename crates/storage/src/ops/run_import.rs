@@ -1,0 +1,291 @@
+//! An import's work: fetch, check, convert, record; from wherever it was left.
+
+use std::{collections::HashSet, fs::File, path::PathBuf, sync::Arc};
+
+use vmint_blocks::Sealed;
+use vmint_images::{Format, Limits, Opener, Source};
+use vmint_store::TxError;
+
+use super::{import::TakenIn, import_task::end};
+use crate::{
+    Result, Snapshot, Storage, StorageError,
+    error::told,
+    import_task::{Disk, FileSource, Made, REMEMBERED_MS, Task, TaskState},
+    snapshot::{Consistency, SnapshotState},
+    staged::Staged,
+    store::{import_tasks, snapshots, uploads},
+    transfers::Job,
+    upload::Upload,
+};
+
+/// A file that is there, and how far its disk is in the whole import.
+struct Here {
+    path: PathBuf,
+    upload: Option<Upload>,
+    from: u64,
+    to: u64,
+}
+
+impl Storage {
+    /// Works on an import that is under way, unless that is being done.
+    pub(super) fn go_on(&self, task: &Task) {
+        if task.state != TaskState::Active || task.is_converted() {
+            return;
+        }
+        let name = task.id.to_string();
+        let Some(job) = self.transfers.begin(&name) else { return };
+        let (storage, task) = (self.clone(), task.clone());
+        self.tasks.spawn(async move {
+            storage.work(task, &job).await;
+            storage.transfers.end(&name);
+        });
+    }
+
+    async fn work(&self, task: Task, job: &Arc<Job>) {
+        let id = task.id;
+        let Err(error) = self.work_on(&task, job).await else { return };
+        if self.transfers.stop.is_cancelled() {
+            return;
+        }
+        if matches!(error, StorageError::Cancelled) {
+            self.drop_fetches(&task).await;
+            return;
+        }
+        tracing::info!(task = %id, error = %vmint_rpc::chain(&error), "an import failed");
+        let why = told(&error);
+        let ended = self.records.commit(move |tx| match import_tasks::active(tx, id) {
+            Ok(task) => end(tx, task, why),
+            Err(TxError::Refused(StorageError::Cancelled)) => Ok(()),
+            Err(error) => Err(error),
+        });
+        match ended.await {
+            Ok(()) => self.drop_fetches(&task).await,
+            // Left active, it is tried again at the next start.
+            Err(error) => tracing::error!(task = %id, error = %vmint_rpc::chain(&error)),
+        }
+    }
+
+    async fn work_on(&self, task: &Task, job: &Arc<Job>) -> Result<()> {
+        let count = task.disks.len() as u64;
+        for (n, disk) in task.disks.iter().enumerate() {
+            if disk.made.is_some() {
+                continue;
+            }
+            let (from, to) = (n as u64 * 100 / count, (n as u64 + 1) * 100 / count);
+            let here = match &disk.source {
+                FileSource::Upload(id) => {
+                    let upload = Some(self.upload(*id, task.account)?);
+                    Here { path: self.transfers.upload(*id), upload, from, to }
+                }
+                FileSource::Url(url) => {
+                    self.say(task, "downloading").await?;
+                    let middle = from.midpoint(to);
+                    self.fetch(task, n, url, job, from..middle).await?;
+                    Here { path: self.transfers.fetch(task.id, n), upload: None, from: middle, to }
+                }
+            };
+            self.convert(task, n, disk, here, job).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a disk's snapshot of its file, which goes then.
+    async fn convert(
+        &self,
+        task: &Task,
+        n: usize,
+        disk: &Disk,
+        here: Here,
+        job: &Arc<Job>,
+    ) -> Result<()> {
+        self.say(task, "validating").await?;
+        let _turn = self.heavy.acquire().await.map_err(|_| StorageError::Damaged)?;
+        let (storage, job, account) = (self.clone(), job.clone(), task.account);
+        let (declared, path) = (disk.declared, here.path.clone());
+        let base = self.base_of_upload(here.upload.as_ref())?;
+        let speaker = (self.clone(), task.clone(), tokio::runtime::Handle::current());
+        let (taken, file_bytes, base) = Self::blocking(move || {
+            let file = File::open(&here.path)?;
+            let limits = Limits { max_virtual: storage.config.max_disk_bytes, ..Limits::default() };
+            let (unfolding, watched) = (storage.staging()?, job.clone());
+            let going_on = move |_| !watched.stop.is_cancelled();
+            let opener = Opener::new(&limits).staging(&unfolding).watch(&going_on);
+            let span = here.to - here.from;
+            let mut progress = |done: u64, of: u64| {
+                job.at(here.from + done.saturating_mul(span) / of.max(1));
+                if job.stop.is_cancelled() { Err(StorageError::Cancelled) } else { Ok(()) }
+            };
+            let converting = || {
+                let (storage, task, runtime) = &speaker;
+                runtime.block_on(storage.say(task, "converting"))
+            };
+            let Some((from, taken)) = base else {
+                let file_bytes = Source::len(&file);
+                let disk = opener.declared(declared).open(file)?;
+                converting()?;
+                return Ok((storage.take_in(account, &disk, &mut progress)?, file_bytes, None));
+            };
+            let tree = storage.tree(&from.content().ok_or(StorageError::Damaged)?)?;
+            let staged = Staged::new(file, tree.clone(), taken);
+            let (file_bytes, dirty) = (Source::len(&staged), staged.dirty());
+            let disk = opener.declared(Some(Format::Raw)).open(staged)?;
+            converting()?;
+            let taken = storage.take_over(&from, &tree, &disk, &dirty, &mut progress)?;
+            Ok((taken, file_bytes, Some(from)))
+        })
+        .await?;
+        self.record(task, n, taken, file_bytes, base).await?;
+        self.drop_file(path).await;
+        Ok(())
+    }
+
+    /// The snapshot that an upload's pieces were taken from, and which.
+    fn base_of_upload(
+        &self,
+        upload: Option<&Upload>,
+    ) -> Result<Option<(Snapshot, crate::ranges::Ranges)>> {
+        let Some(upload) = upload else { return Ok(None) };
+        let Some(base) = &upload.base else { return Ok(None) };
+        if base.taken.len() == 0 {
+            return Ok(None);
+        }
+        let id = base.snapshot;
+        // Products follow the data, so there is no going on without the snapshot.
+        let snapshot = snapshots::owned(self.records.store(), id, upload.account)?;
+        Ok(Some((snapshot, base.taken.clone())))
+    }
+
+    /// Records what a disk has become: the snapshot is there from then on.
+    async fn record(
+        &self,
+        task: &Task,
+        n: usize,
+        taken: TakenIn,
+        file_bytes: u64,
+        base: Option<Snapshot>,
+    ) -> Result<()> {
+        let (content, sealed, format) = taken;
+        let Sealed { new_bytes, stored_bytes, .. } = sealed;
+        let id = task.id;
+        let recorded = self.records.commit(move |tx| {
+            let mut task = import_tasks::active(tx, id)?;
+            let (account, image, description) =
+                (task.account, task.image, task.description.clone());
+            let Some(disk) = task.disks.get_mut(n) else { return Ok(()) };
+            let new = Snapshot::pending(
+                disk.snapshot,
+                account,
+                content.size_bytes,
+                Consistency::Imported,
+            );
+            let mut snapshot = match base {
+                Some(base) => {
+                    Snapshot { product_codes: base.product_codes, seal: base.seal, ..new }
+                }
+                None => new,
+            };
+            snapshot.description = description;
+            snapshot.images.extend(image);
+            snapshot.state = SnapshotState::Completed(content);
+            (snapshot.new_bytes, snapshot.stored_bytes) = (new_bytes, stored_bytes);
+            snapshot.created_ms = tx.now_ms();
+            snapshots::put(tx, &snapshot)?;
+            disk.made = Some(Made { format, file_bytes, content });
+            if let FileSource::Upload(upload) = disk.source {
+                uploads::remove(tx, upload)?;
+            }
+            if task.is_converted() && task.image.is_none() {
+                task.state = TaskState::Completed;
+                "completed".clone_into(&mut task.message);
+                task.ended_ms = tx.now_ms();
+            } else if task.is_converted() {
+                "preparing ami".clone_into(&mut task.message);
+            }
+            import_tasks::put(tx, &task)
+        });
+        recorded.await?;
+        // From here the snapshot's record holds the content.
+        drop(sealed);
+        self.transfers.tell();
+        tracing::info!(task = %id, disk = n, new_bytes, "imported");
+        Ok(())
+    }
+
+    /// Writes down which step an import is at.
+    pub(super) async fn say(&self, task: &Task, message: &'static str) -> Result<()> {
+        let id = task.id;
+        let said = self.records.commit(move |tx| {
+            let mut task = import_tasks::active(tx, id)?;
+            message.clone_into(&mut task.message);
+            import_tasks::put(tx, &task)
+        });
+        said.await?;
+        self.transfers.tell();
+        Ok(())
+    }
+
+    /// Goes on with imports after a restart; removes files that nothing needs.
+    pub(super) async fn restore_imports(&self) -> Result<()> {
+        let storage = self.clone();
+        let tasks = Self::blocking(move || {
+            let tasks = storage.records.all_imports()?;
+            let mut needed = HashSet::new();
+            needed.extend(
+                storage.records.all_uploads()?.iter().map(|u| storage.transfers.upload(u.id)),
+            );
+            for task in tasks.iter().filter(|task| task.state == TaskState::Active) {
+                let all = task.disks.iter().enumerate();
+                let left = all.filter(|(_, disk)| disk.made.is_none());
+                needed.extend(left.map(|(n, _)| storage.transfers.fetch(task.id, n)));
+            }
+            for dir in storage.transfers.dirs() {
+                std::fs::create_dir_all(dir)?;
+                for entry in std::fs::read_dir(dir)? {
+                    let path = entry?.path();
+                    if !needed.contains(&path) {
+                        tracing::info!(path = %path.display(), "has no record; removed");
+                        std::fs::remove_file(path)?;
+                    }
+                }
+            }
+            Ok(tasks)
+        });
+        for task in tasks.await? {
+            self.go_on(&task);
+        }
+        Ok(())
+    }
+
+    /// Lets go of uploads that nobody came back to and of imports that ended
+    /// long ago.
+    pub(crate) async fn expire_transfers(&self) -> Result<()> {
+        let storage = self.clone();
+        let read = move || Ok((storage.records.all_uploads()?, storage.records.all_imports()?));
+        let (all_uploads, tasks) = Self::blocking(read).await?;
+        for upload in all_uploads {
+            let gone = self.records.commit(move |tx| {
+                let found = uploads::find(tx, upload.id).map_err(TxError::Refused)?;
+                let read = import_tasks::reading(tx, upload.id).map_err(TxError::Refused)?;
+                let gone = read.is_none() && found.is_some_and(|u| u.expires_ms <= tx.now_ms());
+                if gone {
+                    uploads::remove(tx, upload.id)?;
+                }
+                Ok(gone)
+            });
+            if gone.await? {
+                self.drop_file(self.transfers.upload(upload.id)).await;
+            }
+        }
+        for task in tasks.into_iter().filter(|task| task.ended_ms > 0) {
+            self.records
+                .commit(move |tx| {
+                    if task.ended_ms.saturating_add(REMEMBERED_MS) <= tx.now_ms() {
+                        import_tasks::remove(tx, task.id)?;
+                    }
+                    Ok(())
+                })
+                .await?;
+        }
+        Ok(())
+    }
+}
