@@ -29,6 +29,8 @@ pub struct Config {
     pub bucket: Option<BucketConfig>,
     /// How long an upload waits for its next piece, in seconds.
     pub upload_seconds: u64,
+    /// How long the file of an export is kept, in seconds.
+    pub export_seconds: u64,
     /// How disks are fetched from elsewhere.
     pub fetch: Fetch,
 }
@@ -104,6 +106,7 @@ impl Config {
             trash_seconds: 24 * 3600,
             bucket: None,
             upload_seconds: 7 * 24 * 3600,
+            export_seconds: 24 * 3600,
             fetch: Fetch::default(),
         }
     }

@@ -3,8 +3,8 @@
 use vmint_api::storage::v1::StorageErrorReason as Reason;
 use vmint_blocks::BlocksError;
 use vmint_disk::DiskError;
-use vmint_ids::{ImageId, KmsKeyId, LineageId, SnapshotId, UploadId, VolumeId};
-use vmint_images::ImageError;
+use vmint_ids::{ExportTaskId, ImageId, KmsKeyId, LineageId, SnapshotId, UploadId, VolumeId};
+use vmint_images::{ImageError, write::WriteError};
 use vmint_rpc::{BadToken, Describe, Fault, Kind};
 use vmint_store::{Fenced, Reused, StoreError, TxError};
 
@@ -23,6 +23,14 @@ pub enum StorageError {
     NoSuchUpload { id: UploadId },
     #[error("import {id} does not exist")]
     NoSuchImport { id: TaskId },
+    #[error("export {id} does not exist")]
+    NoSuchExport { id: ExportTaskId },
+    #[error("export {id} has no file: {message}")]
+    NoFile { id: ExportTaskId, message: String },
+    #[error("snapshot {id} is sold under a product: it can't be exported")]
+    NotExportable { id: SnapshotId },
+    #[error(transparent)]
+    Export(WriteError),
     #[error("upload {id} is being read by {task}: wait for it, or cancel it")]
     UploadInUse { id: UploadId, task: TaskId },
     #[error("of upload {id} {missing} bytes are missing: send them first")]
@@ -159,6 +167,16 @@ impl Describe for StorageError {
             Self::NoSuchImport { id } => {
                 fault(Kind::NotFound, Reason::TaskNotFound).with("task_id", id)
             }
+            Self::NoSuchExport { id } => {
+                fault(Kind::NotFound, Reason::TaskNotFound).with("task_id", id)
+            }
+            Self::NoFile { id, .. } => {
+                fault(Kind::Precondition, Reason::TaskEnded).with("task_id", id)
+            }
+            Self::NotExportable { id } => {
+                fault(Kind::Precondition, Reason::NotExportable).with("snapshot_id", id)
+            }
+            Self::Export(_) => fault(Kind::Precondition, Reason::NotExportable),
             Self::UploadInUse { id, task } => fault(Kind::Precondition, Reason::UploadInUse)
                 .with("upload_id", id)
                 .with("task_id", task),

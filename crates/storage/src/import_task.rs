@@ -101,6 +101,8 @@ pub(crate) struct Task {
     pub state: TaskState,
     /// EC2's words for the step, or why it ended.
     pub message: String,
+    /// Of a failed one, a `StorageErrorReason` without its prefix.
+    pub reason: String,
     pub description: String,
     pub image: Option<ImageId>,
     pub disks: Vec<Disk>,

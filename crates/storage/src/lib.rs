@@ -3,20 +3,21 @@
 //! Trees: `snapshots.v1` by id, with indexes by account and by the images that
 //! need it; `volumes.v1` by id, with indexes by account and by instance;
 //! `keys.v1`, `default-keys.v1` and `lineages.v1`, what data at rest are encrypted
-//! under; `uploads.v1` and `imports.v1`, what is on its way in, with indexes by
-//! account; `requests.v1`, answers already given; `epochs.v1`, which gateway
+//! under; `uploads.v1`, `imports.v1` and `exports.v1`, what is on its way in or
+//! out, with indexes by account; `requests.v1`, answers already given; `epochs.v1`, which gateway
 //! speaks.
 //!
 //! Invariants: a completed snapshot's content never changes and is in the
 //! block store; a snapshot that an image needs is not deleted; every attached
 //! volume is served at its socket while the service runs; a volume's product
-//! codes are those of its snapshot and more, never fewer; a file in `uploads/`
-//! or `fetches/` has its record, or goes at the next start.
+//! codes are those of its snapshot and more, never fewer; a file in `uploads/`,
+//! `fetches/` or `exports/` has its record, or goes at the next start.
 
 mod config;
 mod content_label;
 mod data_keys;
 mod error;
+mod export_task;
 mod grpc;
 mod import_task;
 mod import_url;
@@ -28,6 +29,7 @@ mod ranges;
 mod snapshot;
 mod staged;
 mod store;
+mod stored;
 mod transfers;
 mod upload;
 mod volume;
@@ -41,7 +43,7 @@ use std::{
 };
 
 use vmint_api::storage::v1::{
-    key_service_server::KeyServiceServer,
+    export_service_server::ExportServiceServer, key_service_server::KeyServiceServer,
     storage_internal_service_server::StorageInternalServiceServer,
     storage_service_server::StorageServiceServer,
     transfer_internal_service_server::TransferInternalServiceServer,
@@ -54,7 +56,7 @@ use vmint_store::Store;
 pub use config::{BucketConfig, Config, Fetch};
 pub use content_label::BadLabel;
 pub use error::{Result, StorageError};
-pub use grpc::{Internal, Keys, Public, Transfer, TransferInternal};
+pub use grpc::{Exports, Internal, Keys, Public, Transfer, TransferInternal};
 pub use import_task::TaskId;
 pub use import_url::BadUrl;
 pub use key::{BadChange, Key, KeyState};
@@ -144,6 +146,7 @@ pub async fn run(
     let ended = daemon
         .service(public.max_decoding_message_size(MAX_MESSAGE))
         .service(KeyServiceServer::new(Keys(storage.clone())))
+        .service(ExportServiceServer::new(Exports(storage.clone())))
         .service(transfer.max_decoding_message_size(MAX_MESSAGE))
         .service(StorageInternalServiceServer::new(Internal(storage.clone())))
         .service(TransferInternalServiceServer::new(TransferInternal(storage.clone())))

@@ -13,7 +13,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use vmint_ids::UploadId;
+use vmint_ids::{ExportTaskId, UploadId};
 
 use crate::import_task::TaskId;
 
@@ -22,6 +22,7 @@ use crate::import_task::TaskId;
 pub(crate) struct Transfers {
     uploads_dir: PathBuf,
     fetches_dir: PathBuf,
+    exports_dir: PathBuf,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
     /// Cancelled at shutdown: what is under way goes on at the next start.
     pub(crate) stop: CancellationToken,
@@ -56,6 +57,7 @@ impl Transfers {
         Self {
             uploads_dir: data.join("uploads"),
             fetches_dir: data.join("fetches"),
+            exports_dir: data.join("exports"),
             jobs: Mutex::default(),
             stop: CancellationToken::new(),
             changed: watch::Sender::new(0),
@@ -105,8 +107,13 @@ impl Transfers {
         self.fetches_dir.join(format!("{task}.{n}"))
     }
 
+    /// Where an export's file lies.
+    pub(crate) fn export(&self, task: ExportTaskId) -> PathBuf {
+        self.exports_dir.join(task.to_string())
+    }
+
     /// The directories in which each file must have a record.
-    pub(crate) fn dirs(&self) -> [&Path; 2] {
-        [&self.uploads_dir, &self.fetches_dir]
+    pub(crate) fn dirs(&self) -> [&Path; 3] {
+        [&self.uploads_dir, &self.fetches_dir, &self.exports_dir]
     }
 }

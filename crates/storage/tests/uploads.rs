@@ -266,6 +266,7 @@ async fn what_is_no_disk_fails_and_says_why() {
     let done = ended(&mut running, &task).await;
     assert_eq!(done.state(), pb::TransferState::Deleted);
     assert!(done.status_message.contains("qcow2"), "{}", done.status_message);
+    assert_eq!(done.failure_reason, "IMAGE_FORMAT_INVALID");
     assert_eq!(done.disks[0].snapshot_id, "");
     // Nothing of the file is lost: told right, it is taken.
     let task = import(&mut running, &id, "raw").await.unwrap();

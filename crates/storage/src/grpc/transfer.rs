@@ -1,9 +1,5 @@
 //! What accounts may ask of uploads and imports.
 
-use std::pin::Pin;
-
-use futures::{Stream, stream::unfold};
-use tokio::sync::watch;
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, Streaming};
 use vmint_api::storage::v1 as pb;
@@ -11,17 +7,17 @@ use vmint_api::storage::v1::{
     transfer_service_server::TransferService, upload_piece::Holds as Piece,
     write_upload_request::Part,
 };
-use vmint_ids::AccountId;
 use vmint_rpc::{Caller, Refusal, to_status};
 
 use super::{
     convert::{account_of, id, number, page_size, page_start},
+    follow::{Watch, follow},
     public::{asked, token},
     transfer_convert::{description, new_disk, task, upload},
 };
 use crate::{
     Storage, StorageError,
-    import_task::{TaskId, TaskState},
+    import_task::TaskState,
     ops::{Digests, Holds, Sending},
     upload::{DIGEST, DIGEST_BLOCK, Upload},
 };
@@ -194,16 +190,20 @@ impl TransferService for Transfer {
         }))
     }
 
-    type WatchImportTaskStream = Watch;
+    type WatchImportTaskStream = Watch<pb::WatchImportTaskResponse>;
 
     async fn watch_import_task(
         &self,
         request: Request<pb::WatchImportTaskRequest>,
-    ) -> Answer<Watch> {
+    ) -> Answer<Self::WatchImportTaskStream> {
         let account = account_of(Caller::of_account(&request)?).map_err(status)?;
         let wanted = id("task_id", &request.get_ref().task_id).map_err(status)?;
         self.0.import(wanted, account).map_err(status)?;
-        Ok(Response::new(follow(self.0.clone(), wanted, account)))
+        Ok(Response::new(follow(self.0.clone(), move |storage| {
+            let found = storage.import(wanted, account)?;
+            let over = matches!(found.state, TaskState::Completed | TaskState::Deleted);
+            Ok((pb::WatchImportTaskResponse { task: Some(task(storage, &found)) }, over))
+        })))
     }
 
     async fn cancel_import_task(
@@ -258,55 +258,4 @@ async fn receive(
 fn stopping() -> Status {
     let (service, text) = ("storage".to_owned(), "it is stopping".to_owned());
     Refusal::Unreachable { service, text }.into()
-}
-
-type Watch = Pin<Box<dyn Stream<Item = Result<pb::WatchImportTaskResponse, Status>> + Send>>;
-
-/// Who follows an import, and what was shown of it last.
-struct Follower {
-    storage: Storage,
-    wanted: TaskId,
-    account: AccountId,
-    news: watch::Receiver<u64>,
-    shown: Option<pb::ImportTask>,
-    over: bool,
-}
-
-/// An import now and whenever it changes, until it has ended or the service
-/// stops.
-fn follow(storage: Storage, wanted: TaskId, account: AccountId) -> Watch {
-    let news = storage.transfers.follow();
-    let follower = Follower { storage, wanted, account, news, shown: None, over: false };
-    Box::pin(unfold(follower, |mut follower| async move {
-        let next = follower.next().await?;
-        Some((next, follower))
-    }))
-}
-
-impl Follower {
-    async fn next(&mut self) -> Option<Result<pb::WatchImportTaskResponse, Status>> {
-        if self.over {
-            return None;
-        }
-        loop {
-            self.news.borrow_and_update();
-            let found = match self.storage.import(self.wanted, self.account) {
-                Ok(found) => found,
-                Err(error) => {
-                    self.over = true;
-                    return Some(Err(status(error)));
-                }
-            };
-            self.over = matches!(found.state, TaskState::Completed | TaskState::Deleted);
-            let now = task(&self.storage, &found);
-            if self.shown.as_ref() != Some(&now) {
-                self.shown = Some(now.clone());
-                return Some(Ok(pb::WatchImportTaskResponse { task: Some(now) }));
-            }
-            tokio::select! {
-                () = self.storage.transfers.stop.cancelled() => return None,
-                heard = self.news.changed() => heard.ok()?,
-            }
-        }
-    }
 }

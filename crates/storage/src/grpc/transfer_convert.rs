@@ -100,6 +100,7 @@ pub(super) fn task(storage: &Storage, task: &Task) -> pb::ImportTask {
         image_id: task.image.map(|id| id.to_string()).unwrap_or_default(),
         description: task.description.clone(),
         create_time: Some(time(task.created_ms)),
+        failure_reason: task.reason.clone(),
         end_time: (task.ended_ms > 0).then(|| time(task.ended_ms)),
     }
 }

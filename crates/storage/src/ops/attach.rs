@@ -114,7 +114,7 @@ impl Storage {
         for (id, base) in moved {
             self.record_base(id, base).await?;
         }
-        self.restore_imports().await
+        self.restore_transfers().await
     }
 
     /// Serves a volume if it is attached; answers what lies under it, which a

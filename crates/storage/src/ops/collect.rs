@@ -1,13 +1,14 @@
 //! Giving back what nothing needs.
 
-use crate::{Content, Result, Storage};
+use crate::{Content, Result, Storage, import_task::TaskState};
 
 /// How many records are read at once.
 const STEP: usize = 500;
 
 impl Storage {
     /// Everything that is needed: what snapshots hold, what lies under
-    /// volumes and what uploads are compared with. What is being written or read is held by the block store.
+    /// volumes and what uploads are compared with
+    /// or exports read. What is being written or read is held by the block store.
     fn needed(&self) -> Result<Vec<Content>> {
         let mut needed = Vec::new();
         let mut after = None;
@@ -30,6 +31,9 @@ impl Storage {
         }
         let uploads = self.records.all_uploads()?;
         needed.extend(uploads.iter().filter_map(|upload| Some(upload.base.as_ref()?.content)));
+        let exports = self.records.all_exports()?;
+        let under_way = exports.iter().filter(|task| task.state == TaskState::Active);
+        needed.extend(under_way.map(|task| task.content));
         Ok(needed)
     }
 

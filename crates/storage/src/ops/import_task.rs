@@ -176,7 +176,7 @@ impl Storage {
             LEDGER.once(tx, &asked, |tx| {
                 let task = import_tasks::owned(tx, id, account).map_err(TxError::Refused)?;
                 if task.state == TaskState::Active {
-                    end(tx, task, why)?;
+                    end(tx, task, why, "")?;
                 }
                 Ok(Answer { task: id.to_string() })
             })
@@ -248,6 +248,7 @@ fn begin(
         account,
         state: TaskState::Active,
         message: "pending".to_owned(),
+        reason: String::new(),
         description,
         image,
         disks,
@@ -276,8 +277,10 @@ pub(super) fn end(
     tx: &mut Tx<'_>,
     mut task: Task,
     why: String,
+    reason: &str,
 ) -> Result<(), TxError<StorageError>> {
     task.message = why;
+    reason.clone_into(&mut task.reason);
     if task.image.is_some() {
         task.state = TaskState::Deleting;
     } else {

@@ -5,6 +5,7 @@ mod collect;
 mod copy;
 mod cover;
 mod delete;
+mod export;
 pub(crate) mod fetch;
 mod freeze;
 mod import;
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub(crate) use attach::NewVolume;
+pub(crate) use export::Piece;
 pub(crate) use import::declared_format;
 pub(crate) use import_task::NewDisk;
 pub(crate) use upload::{Digests, Holds, Sending};

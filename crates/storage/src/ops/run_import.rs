@@ -4,6 +4,7 @@ use std::{collections::HashSet, fs::File, path::PathBuf, sync::Arc};
 
 use vmint_blocks::Sealed;
 use vmint_images::{Format, Limits, Opener, Source};
+use vmint_rpc::Describe as _;
 use vmint_store::TxError;
 
 use super::{import::TakenIn, import_task::end};
@@ -52,9 +53,9 @@ impl Storage {
             return;
         }
         tracing::info!(task = %id, error = %vmint_rpc::chain(&error), "an import failed");
-        let why = told(&error);
+        let (why, reason) = (told(&error), error.fault().reason);
         let ended = self.records.commit(move |tx| match import_tasks::active(tx, id) {
-            Ok(task) => end(tx, task, why),
+            Ok(task) => end(tx, task, why, reason),
             Err(TxError::Refused(StorageError::Cancelled)) => Ok(()),
             Err(error) => Err(error),
         });
@@ -224,12 +225,14 @@ impl Storage {
         Ok(())
     }
 
-    /// Goes on with imports after a restart; removes files that nothing needs.
-    pub(super) async fn restore_imports(&self) -> Result<()> {
+    /// Goes on with imports and exports after a restart; removes files that nothing needs.
+    pub(super) async fn restore_transfers(&self) -> Result<()> {
         let storage = self.clone();
-        let tasks = Self::blocking(move || {
-            let tasks = storage.records.all_imports()?;
+        let (tasks, exports) = Self::blocking(move || {
+            let (tasks, exports) = (storage.records.all_imports()?, storage.records.all_exports()?);
             let mut needed = HashSet::new();
+            let there = exports.iter().filter(|task| task.state == TaskState::Completed);
+            needed.extend(there.map(|task| storage.transfers.export(task.id)));
             needed.extend(
                 storage.records.all_uploads()?.iter().map(|u| storage.transfers.upload(u.id)),
             );
@@ -248,17 +251,22 @@ impl Storage {
                     }
                 }
             }
-            Ok(tasks)
-        });
-        for task in tasks.await? {
-            self.go_on(&task);
+            Ok((tasks, exports))
+        })
+        .await?;
+        for task in &tasks {
+            self.go_on(task);
+        }
+        for task in &exports {
+            self.go_on_exporting(task);
         }
         Ok(())
     }
 
     /// Lets go of uploads that nobody came back to and of imports that ended
     /// long ago.
-    pub(crate) async fn expire_transfers(&self) -> Result<()> {
+    pub async fn expire_transfers(&self) -> Result<()> {
+        self.expire_exports().await?;
         let storage = self.clone();
         let read = move || Ok((storage.records.all_uploads()?, storage.records.all_imports()?));
         let (all_uploads, tasks) = Self::blocking(read).await?;

@@ -1,5 +1,6 @@
 //! What storage keeps, and how it is found again.
 
+pub(crate) mod exports;
 pub(crate) mod import_tasks;
 pub(crate) mod keys;
 mod record;

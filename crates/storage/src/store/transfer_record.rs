@@ -95,6 +95,8 @@ pub(crate) struct TaskRecord {
     created_ms: u64,
     #[prost(uint64, tag = "9")]
     ended_ms: u64,
+    #[prost(string, tag = "10")]
+    reason: String,
 }
 
 impl TaskRecord {
@@ -223,6 +225,7 @@ impl From<&Task> for TaskRecord {
                 TaskState::Deleted => 4,
             },
             message: task.message.clone(),
+            reason: task.reason.clone(),
             description: task.description.clone(),
             image: task.image.map(|id| id.to_string()).unwrap_or_default(),
             disks: task.disks.iter().map(DiskRecord::from).collect(),
@@ -247,6 +250,7 @@ impl TryFrom<&TaskRecord> for Task {
                 _ => return Err(StorageError::Damaged),
             },
             message: record.message.clone(),
+            reason: record.reason.clone(),
             description: record.description.clone(),
             image: optional(&record.image)?,
             disks: record.disks.iter().map(Disk::try_from).collect::<Result<_, _>>()?,

@@ -19,6 +19,7 @@ use tonic::{
 use vmint_api::{
     storage::v1 as pb,
     storage::v1::{
+        export_service_client::ExportServiceClient, export_service_server::ExportServiceServer,
         import_snapshot_request::Part, key_service_client::KeyServiceClient,
         key_service_server::KeyServiceServer,
         storage_internal_service_client::StorageInternalServiceClient,
@@ -34,7 +35,7 @@ use vmint_api::{
 use vmint_blocks::{BlockStore, Stats};
 use vmint_daemon::ServiceConfig;
 use vmint_rpc::{Caller, Fault};
-use vmint_storage::{Config, Internal, Keys, Public, Storage, Transfer, TransferInternal};
+use vmint_storage::{Config, Exports, Internal, Keys, Public, Storage, Transfer, TransferInternal};
 use vmint_store::Store;
 
 use nbd::Nbd;
@@ -65,11 +66,17 @@ impl Place {
 
     /// Starts the service on what is there.
     pub async fn start(&self) -> Running {
-        let data = self.data();
+        Running::start(self.path()).await
+    }
+}
+
+impl Running {
+    /// Starts the service on what lies under `place`.
+    pub async fn start(place: &Path) -> Self {
+        let data = place.join("storage");
         std::fs::create_dir_all(&data).unwrap();
-        let mut config =
-            Config::new(ServiceConfig::under("storage", self.path(), self.path(), self.path()));
-        config.exports_dir = self.path().join("e");
+        let mut config = Config::new(ServiceConfig::under("storage", place, place, place));
+        config.exports_dir = place.join("e");
         config.max_import_bytes = 80 << 30;
         config.max_disk_bytes = 1 << 40;
         config.trash_seconds = 0;
@@ -86,6 +93,7 @@ impl Place {
             .add_service(StorageServiceServer::with_interceptor(Public(storage.clone()), believe))
             .add_service(KeyServiceServer::with_interceptor(Keys(storage.clone()), believe))
             .add_service(StorageInternalServiceServer::new(Internal(storage.clone())))
+            .add_service(ExportServiceServer::with_interceptor(Exports(storage.clone()), believe))
             .add_service(TransferServiceServer::with_interceptor(
                 Transfer(storage.clone()),
                 believe,
@@ -100,8 +108,10 @@ impl Place {
             users: StorageServiceClient::new(channel.clone()),
             keys: KeyServiceClient::new(channel.clone()),
             internal: StorageInternalServiceClient::new(channel.clone()),
+            exports: ExportServiceClient::new(channel.clone()),
             transfer: TransferServiceClient::new(channel.clone()),
             transfer_internal: TransferInternalServiceClient::new(channel),
+            address: address.to_string(),
             storage,
             blocks,
             server,
@@ -122,8 +132,10 @@ pub struct Running {
     pub users: StorageServiceClient<Channel>,
     pub keys: KeyServiceClient<Channel>,
     pub internal: StorageInternalServiceClient<Channel>,
+    pub exports: ExportServiceClient<Channel>,
     pub transfer: TransferServiceClient<Channel>,
     pub transfer_internal: TransferInternalServiceClient<Channel>,
+    pub address: String,
     pub storage: Storage,
     blocks: BlockStore,
     server: JoinHandle<()>,
@@ -133,10 +145,10 @@ pub struct Running {
 impl Running {
     /// Ends it, so that its directory can be opened again.
     pub async fn stop(self) {
-        let Self { users, keys, internal, transfer, transfer_internal, storage, .. } = self;
+        let Self { storage, blocks, server, stop, .. } = self;
         storage.stop_transfers();
-        let (blocks, server, stop) = (self.blocks, self.server, self.stop);
-        drop((users, keys, internal, transfer, transfer_internal, stop));
+        drop((self.users, self.keys, self.internal, self.exports));
+        drop((self.transfer, self.transfer_internal, stop));
         server.await.unwrap();
         storage.close().await;
         drop((storage, blocks));

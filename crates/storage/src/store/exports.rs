@@ -1,0 +1,137 @@
+//! Exports as records.
+
+use vmint_ids::{AccountId, ExportTaskId};
+use vmint_store::{Read, Table, Tx, TxError};
+
+use super::{
+    Records, listed,
+    record::{ContentRecord, parse},
+};
+use crate::{Result, StorageError, export_task::ExportTask, import_task::TaskState};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ExportRecord {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    account: String,
+    #[prost(string, tag = "3")]
+    snapshot: String,
+    #[prost(message, optional, tag = "4")]
+    content: Option<ContentRecord>,
+    #[prost(string, tag = "5")]
+    format: String,
+    /// 1 active, 2 completed, 4 deleted.
+    #[prost(uint32, tag = "6")]
+    state: u32,
+    #[prost(string, tag = "7")]
+    message: String,
+    #[prost(uint64, tag = "8")]
+    file_bytes: u64,
+    #[prost(uint64, tag = "9")]
+    created_ms: u64,
+    #[prost(uint64, tag = "10")]
+    ended_ms: u64,
+    #[prost(uint64, tag = "11")]
+    expires_ms: u64,
+}
+
+static EXPORTS: Table<ExportTaskId, ExportRecord> = Table::new("exports.v1")
+    .with_index("account", |_, record: &ExportRecord| vec![record.account.clone().into_bytes()])
+    // Those that have a file, or will have one.
+    .with_index("open", |_, record: &ExportRecord| match record.state {
+        1 | 2 => vec![record.account.clone().into_bytes()],
+        _ => Vec::new(),
+    });
+
+impl From<&ExportTask> for ExportRecord {
+    fn from(task: &ExportTask) -> Self {
+        Self {
+            id: task.id.to_string(),
+            account: task.account.to_string(),
+            snapshot: task.snapshot.to_string(),
+            content: Some((&task.content).into()),
+            format: task.format.to_string(),
+            state: match task.state {
+                TaskState::Active => 1,
+                TaskState::Completed => 2,
+                TaskState::Deleting | TaskState::Deleted => 4,
+            },
+            message: task.message.clone(),
+            file_bytes: task.file_bytes,
+            created_ms: task.created_ms,
+            ended_ms: task.ended_ms,
+            expires_ms: task.expires_ms,
+        }
+    }
+}
+
+impl TryFrom<&ExportRecord> for ExportTask {
+    type Error = StorageError;
+
+    fn try_from(record: &ExportRecord) -> Result<Self, StorageError> {
+        Ok(Self {
+            id: parse(&record.id)?,
+            account: parse(&record.account)?,
+            snapshot: parse(&record.snapshot)?,
+            content: record.content.as_ref().ok_or(StorageError::Damaged)?.try_into()?,
+            format: parse(&record.format)?,
+            state: match record.state {
+                1 => TaskState::Active,
+                2 => TaskState::Completed,
+                4 => TaskState::Deleted,
+                _ => return Err(StorageError::Damaged),
+            },
+            message: record.message.clone(),
+            file_bytes: record.file_bytes,
+            created_ms: record.created_ms,
+            ended_ms: record.ended_ms,
+            expires_ms: record.expires_ms,
+        })
+    }
+}
+
+/// The export `id`, if there is one.
+pub(crate) fn find(read: &impl Read, id: ExportTaskId) -> Result<Option<ExportTask>> {
+    EXPORTS.get(read, &id)?.as_ref().map(ExportTask::try_from).transpose()
+}
+
+/// The export `id`, if it belongs to `account`.
+pub(crate) fn owned(read: &impl Read, id: ExportTaskId, account: AccountId) -> Result<ExportTask> {
+    find(read, id)?.filter(|task| task.account == account).ok_or(StorageError::NoSuchExport { id })
+}
+
+pub(crate) fn put(tx: &mut Tx<'_>, task: &ExportTask) -> Result<(), TxError<StorageError>> {
+    Ok(EXPORTS.put(tx, &task.id, &task.into())?)
+}
+
+pub(crate) fn remove(tx: &mut Tx<'_>, id: ExportTaskId) -> Result<(), TxError<StorageError>> {
+    Ok(EXPORTS.remove(tx, &id)?)
+}
+
+/// How many of an account's exports have a file, or will; at most `limit`.
+pub(crate) fn count_open(read: &impl Read, account: AccountId, limit: usize) -> Result<usize> {
+    Ok(EXPORTS.equal(read, "open", account.to_string().as_bytes(), None, limit)?.len())
+}
+
+/// Up to `limit` of an account's exports after `after`, by id.
+pub(crate) fn of_account(
+    read: &impl Read,
+    account: AccountId,
+    after: Option<ExportTaskId>,
+    limit: usize,
+) -> Result<Vec<ExportTask>> {
+    listed(&EXPORTS, read, "account", &account.to_string(), after.as_ref(), limit)
+}
+
+impl Records {
+    /// Every export that is remembered.
+    pub(crate) fn all_exports(&self) -> Result<Vec<ExportTask>> {
+        let mut all = Vec::new();
+        EXPORTS.walk(&self.store, |_, record| {
+            all.push((&record).try_into()?);
+            Ok::<_, StorageError>(())
+        })?;
+        Ok(all)
+    }
+}
