@@ -154,11 +154,11 @@ pub(crate) struct DemoArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ImportArgs {
-    /// The disk file.
+    /// The disk file, or an https URL that the server fetches it from.
     pub(crate) source: PathBuf,
     /// The image's name.
     pub(crate) name: String,
-    /// raw or qcow2; found out if left out.
+    /// raw, qcow2, vmdk and so on; found out if left out.
     #[arg(long, default_value = "")]
     pub(crate) format: String,
     #[arg(long, default_value = "")]
@@ -169,6 +169,13 @@ pub(crate) struct ImportArgs {
     /// Make the snapshot only.
     #[arg(long)]
     pub(crate) snapshot_only: bool,
+    /// An image or snapshot of yours that a raw disk is much like: what is
+    /// equal is not sent.
+    #[arg(long, default_value = "")]
+    pub(crate) base: String,
+    /// Go on with this upload.
+    #[arg(long, value_name = "UPLOAD")]
+    pub(crate) resume: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]

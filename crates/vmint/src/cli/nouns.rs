@@ -44,6 +44,15 @@ pub(crate) enum ImageCommand {
         #[arg(default_value = "")]
         name: String,
     },
+    /// Write an image's root disk as a file that other tools read.
+    Export {
+        image: String,
+        /// Its ending says the format: raw, qcow2, vmdk, vhd or ova.
+        file: PathBuf,
+        /// The format, whatever the ending says.
+        #[arg(long, default_value = "")]
+        format: String,
+    },
     /// End an image; what runs goes on.
     Deregister {
         image: String,
@@ -68,6 +77,15 @@ pub(crate) enum ImageCommand {
 pub(crate) enum SnapshotCommand {
     /// List your snapshots.
     List,
+    /// Write one as a disk file that other tools read.
+    Export {
+        snapshot: String,
+        /// Its ending says the format: raw, qcow2, vmdk, vhd or ova.
+        file: PathBuf,
+        /// The format, whatever the ending says.
+        #[arg(long, default_value = "")]
+        format: String,
+    },
     /// Delete one that no image needs.
     Delete { snapshot: String },
 }

@@ -28,6 +28,13 @@ impl Failure {
         Self { code: 2, ..Self::new(message) }
     }
 
+    /// What a task ended with: a bad file (exit code 2), or whatever else (5).
+    pub(crate) fn refused(message: impl Into<String>, reason: &str) -> Self {
+        let code = if reason.starts_with("IMAGE_") { 2 } else { 5 };
+        let more = (!reason.is_empty()).then(|| reason.to_owned());
+        Self { more, code, ..Self::new(message) }
+    }
+
     /// Nothing answers (exit code 7).
     pub(crate) fn unreachable(message: impl Into<String>) -> Self {
         Self { code: 7, ..Self::new(message) }

@@ -20,7 +20,10 @@ use vmint_api::{
     launcher::v1::launcher_service_client::LauncherServiceClient,
     marketplace::v1::marketplace_service_client::MarketplaceServiceClient,
     permissions::v1::permissions_service_client::PermissionsServiceClient,
-    storage::v1::storage_service_client::StorageServiceClient,
+    storage::v1::{
+        export_service_client::ExportServiceClient, storage_service_client::StorageServiceClient,
+        transfer_service_client::TransferServiceClient,
+    },
 };
 use vmint_rpc::{Channel, ServiceAddress};
 
@@ -144,6 +147,14 @@ impl Client {
 
     pub(crate) fn permissions(&self) -> PermissionsServiceClient<Authed> {
         PermissionsServiceClient::new(self.authed())
+    }
+
+    pub(crate) fn transfer(&self) -> TransferServiceClient<Authed> {
+        TransferServiceClient::new(self.authed()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    pub(crate) fn exports(&self) -> ExportServiceClient<Authed> {
+        ExportServiceClient::new(self.authed()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     pub(crate) fn storage(&self) -> StorageServiceClient<Authed> {

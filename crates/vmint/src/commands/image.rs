@@ -8,7 +8,10 @@ use vmint_api::{
     types::v1::{BlockDeviceMapping, EbsBlockDevice, Filter, Tag},
 };
 
-use super::import::{show, state};
+use super::{
+    export,
+    import::{root_snapshot, show, state},
+};
 use crate::{
     cli::{ImageCommand, Output, PublishArgs, ShareArgs},
     client::{Client, Failure, Result, json, request_id, table},
@@ -35,6 +38,10 @@ pub(crate) async fn run(client: &Client, command: ImageCommand) -> Result<()> {
             };
             let copy = client.gateway().copy_image(request).await?.into_inner().image;
             finish(client, copy).await
+        }
+        ImageCommand::Export { image, file, format } => {
+            let snapshot = root_snapshot(&get(client, &image).await?)?;
+            export::run(client, &snapshot, &file, &format).await
         }
         ImageCommand::Deregister { image, delete_snapshots } => {
             let image_id = get(client, &image).await?.image_id;

@@ -1,33 +1,36 @@
 //! A disk file becomes a snapshot, and the snapshot an image.
 
-use std::{
-    fs::File,
-    io::{IsTerminal as _, Read as _, Seek as _, SeekFrom},
-    os::fd::AsFd as _,
-    path::Path,
-};
+use std::{io::IsTerminal as _, path::Path, time::Duration};
 
-use rustix::{fs, io::Errno};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::StreamExt as _;
 use vmint_api::{
     catalog::v1::Image,
     storage::v1::{
-        ImportData, ImportHeader, ImportSnapshotRequest, Snapshot, import_snapshot_request::Part,
+        DiskSource, GetSnapshotRequest, ImportTask, Snapshot, StartSnapshotImportRequest,
+        TransferState, WatchImportTaskRequest, disk_source::Source,
     },
 };
 
-use super::image::register;
+use super::{image::register, upload};
 use crate::{
     cli::{ImportArgs, Output},
-    client::{Client, Failure, Result, json, plain, request_id, size},
+    client::{Client, Failure, Result, json, request_id, size},
 };
 
-/// How much of the file goes into one message.
-const PIECE: usize = 512 << 10;
+/// How often a watch is taken up again without any news.
+const CUTS: u32 = 30;
+const PAUSE: Duration = Duration::from_millis(300);
 
 pub(crate) async fn run(client: &Client, args: ImportArgs) -> Result<()> {
-    let (snapshot, format) = upload(client, &args.source, &args.format, &args.description).await?;
+    let url = args.source.to_str().filter(|source| source.contains("://"));
+    let source = if let Some(url) = url {
+        Source::Url(url.to_owned())
+    } else {
+        let base = base(client, &args.base).await?;
+        let resume = args.resume.as_deref();
+        Source::UploadId(upload::send(client, &args.source, &base, resume).await?)
+    };
+    let (snapshot, format) = snapshot(client, source, &args.format, &args.description).await?;
     if client.output() == Output::Table {
         let logical = u64::try_from(snapshot.size_bytes).unwrap_or_default();
         let fresh = u64::try_from(snapshot.new_bytes).unwrap_or_default();
@@ -51,6 +54,23 @@ pub(crate) async fn run(client: &Client, args: ImportArgs) -> Result<()> {
     show(client, image)
 }
 
+/// The root disk's snapshot of an image that the file is much like.
+async fn base(client: &Client, image: &str) -> Result<String> {
+    if image.is_empty() || image.starts_with("snap-") {
+        return Ok(image.to_owned());
+    }
+    let image = super::image::get(client, image).await?;
+    root_snapshot(&image)
+}
+
+/// The root disk's snapshot.
+pub(crate) fn root_snapshot(image: &Image) -> Result<String> {
+    let root = &image.root_device_name;
+    let disk = image.block_device_mappings.iter().find(|disk| disk.device_name == *root);
+    let snapshot = disk.and_then(|disk| disk.ebs.as_ref()).map(|ebs| ebs.snapshot_id.clone());
+    snapshot.ok_or_else(|| Failure::new(format!("{} has no root disk", image.image_id)))
+}
+
 /// Prints a registered image.
 pub(crate) fn show(client: &Client, image: Image) -> Result<()> {
     match client.output() {
@@ -68,96 +88,80 @@ pub(crate) fn state(image: &Image) -> String {
     image.state().as_str_name().trim_start_matches("IMAGE_STATE_").to_lowercase()
 }
 
-/// Sends the data of a file, leaving its holes out.
+/// Takes a file in and makes a snapshot of it; what the file was found to be.
 pub(crate) async fn upload(
     client: &Client,
     path: &Path,
     format: &str,
     description: &str,
 ) -> Result<(Snapshot, String)> {
-    let unreadable = |error: &std::io::Error| {
-        Failure::new(format!("{} cannot be read: {}", path.display(), plain(error)))
-    };
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
-    let kind = file.metadata().map_err(|error| unreadable(&error))?;
-    if !kind.is_file() {
-        return Err(Failure::usage(format!("{} is not a file", path.display())));
-    }
-    let header = ImportHeader {
-        description: description.to_owned(),
-        format: format.to_owned(),
-        file_bytes: i64::try_from(kind.len()).unwrap_or(i64::MAX),
-        request_id: request_id(),
-    };
-    let (send, receive) = mpsc::channel(8);
-    let source = path.to_owned();
-    let reader =
-        tokio::task::spawn_blocking(move || pump(file, kind.len(), header, &send, &source));
-    let answer = client.storage().import_snapshot(ReceiverStream::new(receive)).await;
-    // A refusal by the other end says more than that it stopped listening.
-    let read = reader.await.map_err(|error| Failure::new(error.to_string()))?;
-    let answer = answer?.into_inner();
-    read?;
-    let snapshot = answer.snapshot.ok_or_else(|| Failure::new("the answer holds no snapshot"))?;
-    Ok((snapshot, answer.format))
+    let upload_id = upload::send(client, path, "", None).await?;
+    snapshot(client, Source::UploadId(upload_id), format, description).await
 }
 
-/// Reads the file's data and hands it on until the end or nobody listens.
-fn pump(
-    mut file: File,
-    len: u64,
-    header: ImportHeader,
-    to: &mpsc::Sender<ImportSnapshotRequest>,
-    path: &Path,
-) -> Result<()> {
-    let failed = |error: std::io::Error| {
-        Failure::new(format!("{} cannot be read: {}", path.display(), plain(&error)))
+/// Makes a snapshot of what was uploaded or is fetched.
+async fn snapshot(
+    client: &Client,
+    source: Source,
+    format: &str,
+    description: &str,
+) -> Result<(Snapshot, String)> {
+    let source = DiskSource { source: Some(source), format: format.to_owned() };
+    let request = StartSnapshotImportRequest {
+        source: Some(source),
+        description: description.to_owned(),
+        request_id: request_id(),
     };
-    let part = |part| ImportSnapshotRequest { part: Some(part) };
-    if to.blocking_send(part(Part::Header(header))).is_err() {
-        return Ok(());
-    }
+    let task = client.transfer().start_snapshot_import(request).await?.into_inner().task;
+    let task = ended(client, task.ok_or_else(no_task)?).await?;
+    let disk = task.disks.into_iter().next().ok_or_else(no_task)?;
+    let request = GetSnapshotRequest { snapshot_id: disk.snapshot_id };
+    let found = client.storage().get_snapshot(request).await?.into_inner().snapshot;
+    let found = found.ok_or_else(|| Failure::new("the answer holds no snapshot"))?;
+    Ok((found, disk.detected_format))
+}
+
+/// Follows a task to its end; over cuts, too.
+async fn ended(client: &Client, mut task: ImportTask) -> Result<ImportTask> {
     let bar = std::io::stderr().is_terminal();
-    let (mut at, mut told) = (0, 0);
-    while let Some((start, end)) = data_after(&file, at, len).map_err(failed)? {
-        at = start;
-        file.seek(SeekFrom::Start(at)).map_err(failed)?;
-        while at < end {
-            let want = PIECE.min(usize::try_from(end - at).unwrap_or(PIECE));
-            let mut content = vec![0; want];
-            file.read_exact(&mut content).map_err(failed)?;
-            let offset = i64::try_from(at).unwrap_or(i64::MAX);
-            let data = ImportData { offset, content: content.into() };
-            if to.blocking_send(part(Part::Data(data))).is_err() {
-                return Ok(());
+    let mut cuts = 0;
+    while task.state() == TransferState::Active || task.state() == TransferState::Deleting {
+        let request = WatchImportTaskRequest { task_id: task.task_id.clone() };
+        let changes = client.transfer().watch_import_task(request).await;
+        let broken = match changes {
+            Ok(changes) => {
+                let mut changes = changes.into_inner();
+                loop {
+                    match changes.next().await {
+                        Some(Ok(change)) => task = change.task.ok_or_else(no_task)?,
+                        Some(Err(cut)) => break Some(cut),
+                        None => break None,
+                    }
+                    cuts = 0;
+                    if bar {
+                        eprint!("\r{:<9} {:3} %", task.status_message, task.progress_percent);
+                    }
+                }
             }
-            at += want as u64;
-            let percent = at * 100 / len.max(1);
-            if bar && percent != told {
-                told = percent;
-                eprint!("\rupload    {percent:3} %");
+            Err(cut) => Some(cut),
+        };
+        cuts += 1;
+        match broken {
+            Some(cut) if cut.code() == tonic::Code::NotFound || cuts > CUTS => {
+                return Err(cut.into());
             }
+            _ => tokio::time::sleep(PAUSE).await,
         }
     }
     if bar {
-        eprint!("\r                \r");
+        eprint!("\r                              \r");
     }
-    Ok(())
+    if task.state() == TransferState::Completed {
+        return Ok(task);
+    }
+    Err(Failure::refused(task.status_message, &task.failure_reason))
 }
 
-/// The next stretch of the file that holds data.
-fn data_after(file: &File, at: u64, len: u64) -> std::io::Result<Option<(u64, u64)>> {
-    if at >= len {
-        return Ok(None);
-    }
-    match fs::seek(file.as_fd(), fs::SeekFrom::Data(at)) {
-        Ok(start) => {
-            let end = fs::seek(file.as_fd(), fs::SeekFrom::Hole(start))?;
-            Ok(Some((start, end.min(len))))
-        }
-        Err(Errno::NXIO) => Ok(None),
-        // The file system doesn't know its holes.
-        Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some((at, len))),
-        Err(error) => Err(error.into()),
-    }
+fn no_task() -> Failure {
+    Failure::new("the answer holds no task")
 }

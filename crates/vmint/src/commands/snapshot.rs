@@ -10,6 +10,9 @@ use crate::{
 pub(crate) async fn run(client: &Client, command: SnapshotCommand) -> Result<()> {
     match command {
         SnapshotCommand::List => list(client).await,
+        SnapshotCommand::Export { snapshot, file, format } => {
+            super::export::run(client, &snapshot, &file, &format).await
+        }
         SnapshotCommand::Delete { snapshot } => {
             let request = DeleteSnapshotRequest { snapshot_id: snapshot, request_id: request_id() };
             client.storage().delete_snapshot(request).await?;
