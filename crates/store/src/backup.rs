@@ -3,10 +3,10 @@
 use std::{
     fs,
     io::{self, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use crate::{Store, StoreError, checkpoint, digest::Digest, keeper};
+use crate::{Store, StoreError, checkpoint, keeper};
 
 impl Store {
     /// Writes the state as it is now to `to`; commits go on meanwhile. Blocks.
@@ -15,22 +15,20 @@ impl Store {
     /// transaction that it holds everything up to.
     pub fn export(&self, to: &mut dyn Write) -> Result<u64, StoreError> {
         let upto = self.sequence();
-        self.state(upto, to)?;
+        let base = self.base(upto)?;
+        checkpoint::write(base.as_deref(), self.inner().journal(), upto, to)?;
         Ok(upto)
     }
 
-    /// Writes the state after transaction `upto`, as the journal tells it.
-    pub(crate) fn state(&self, upto: u64, to: &mut dyn Write) -> Result<Digest, StoreError> {
-        let inner = self.inner();
-        let base = match &inner.disk {
-            Some(disk) => checkpoint::list(&disk.checkpoints())?.pop(),
-            None => None,
-        };
-        let base = base.filter(|(seq, _)| *seq <= upto);
-        checkpoint::write(base.as_ref().map(|b| b.1.as_path()), inner.journal(), upto, to)
+    /// The checkpoint to begin with for the state after transaction `upto`.
+    pub(crate) fn base(&self, upto: u64) -> Result<Option<PathBuf>, StoreError> {
+        let Some(disk) = &self.inner().disk else { return Ok(None) };
+        let newest = checkpoint::list(&disk.checkpoints())?.pop();
+        Ok(newest.filter(|(seq, _)| *seq <= upto).map(|(_, path)| path))
     }
 
-    /// Makes a store in the empty directory `dir` from an export. Blocks.
+    /// Makes a store in the empty directory `dir` from an export, which `from`
+    /// ends with. Blocks.
     ///
     /// Fails, and leaves nothing, if the export is damaged. Returns the
     /// transaction that the store then continues from.
@@ -56,10 +54,9 @@ fn take(checkpoints: &Path, from: &mut dyn Read) -> Result<u64, StoreError> {
     let mut seq = 0;
     {
         let mut file = fs::File::create(&part).map_err(failed)?;
-        let mut reader = checkpoint::Reader::new(Tee { from, to: io::BufWriter::new(&mut file) })?;
+        let mut reader = checkpoint::Reader::new(Tee { from, to: &mut file })?;
         seq = seq.max(reader.seq);
         while reader.next()?.is_some() {}
-        reader.into_inner().to.flush().map_err(failed)?;
     }
     let path = keeper::install(checkpoints, seq, |to| {
         io::copy(&mut fs::File::open(&part).map_err(failed)?, to).map(|_| ()).map_err(failed)

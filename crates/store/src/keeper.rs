@@ -2,14 +2,16 @@
 
 use std::{
     fs::{self, File},
+    io::Write,
     path::{Path, PathBuf},
     sync::{Arc, Weak, mpsc::Receiver},
 };
 
 use crate::{
     StoreError, checkpoint,
+    disk::{self, Disk},
     journal::FileJournal,
-    store::{Disk, Inner},
+    store::Inner,
 };
 
 /// A delta is held in memory while a checkpoint is written.
@@ -33,20 +35,24 @@ pub(crate) fn work(
     journal: &FileJournal,
     queue: &Receiver<Chore>,
 ) {
-    crate::store::ballast(disk);
+    crate::store::yielding();
+    disk::ballast(disk);
     prepare(journal);
     let mut sealed = 0;
     while let Ok(Chore::Sealed { last, bytes }) = queue.recv() {
         sealed += bytes;
         prepare(journal);
-        let Some(inner) = inner.upgrade() else { return };
-        if let Err(error) = inner.view().flush() {
+        let Some(shared) = inner.upgrade() else { return };
+        if let Err(error) = shared.view().flush() {
             tracing::error!(%error, "flushing the view failed");
         }
-        drop(inner);
-        match write(disk, journal, last, sealed) {
+        drop(shared);
+        let closing = || inner.upgrade().is_none_or(|shared| shared.recent.closing());
+        match write(disk, journal, last, sealed, &closing) {
             Ok(true) => sealed = 0,
             Ok(false) => {}
+            // Nobody is to wait for it; it is made up for later.
+            Err(_) if closing() => return,
             Err(error) => tracing::error!(%error, "no checkpoint could be written"),
         }
     }
@@ -59,17 +65,24 @@ fn prepare(journal: &FileJournal) {
 }
 
 /// Writes a checkpoint if one is due, and drops what it makes superfluous.
-fn write(disk: &Disk, journal: &FileJournal, last: u64, sealed: u64) -> Result<bool, StoreError> {
+fn write(
+    disk: &Disk,
+    journal: &FileJournal,
+    last: u64,
+    sealed: u64,
+    closing: &dyn Fn() -> bool,
+) -> Result<bool, StoreError> {
     let dir = disk.checkpoints();
     let known = checkpoint::list(&dir)?;
     let base = known.last();
     let size = base.and_then(|(_, path)| fs::metadata(path).ok()).map_or(0, |meta| meta.len());
-    let due = disk.options.checkpoint_every_bytes.max((size / 4).min(LONGEST_DELTA));
+    let due = disk.options.checkpoint_every_bytes.max((size / 2).min(LONGEST_DELTA));
     if sealed < due || base.is_some_and(|(seq, _)| *seq >= last) {
         return Ok(false);
     }
-    install(&dir, last, |to| {
-        checkpoint::write(base.map(|b| b.1.as_path()), journal, last, to).map(|_| ())
+    install(&dir, last, |file| {
+        let to = &mut Steady { file, since: 0, closing };
+        checkpoint::write(base.map(|b| b.1.as_path()), journal, last, to)
     })?;
     for (_, path) in known.iter().rev().skip(1) {
         fs::remove_file(path).map_err(|e| StoreError::io("removing", path, &e))?;
@@ -100,6 +113,36 @@ pub(crate) fn install(
         return Err(error);
     }
     Ok(path)
+}
+
+/// A file that is synced as it grows: one large sync at its end would hold up
+/// those of the journal.
+struct Steady<'a> {
+    file: &'a mut File,
+    since: usize,
+    closing: &'a dyn Fn() -> bool,
+}
+
+/// Bytes between two syncs.
+const STEADY: usize = 8 << 20;
+
+impl Write for Steady<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if (self.closing)() {
+            return Err(std::io::Error::other("the store closes"));
+        }
+        let wrote = self.file.write(bytes)?;
+        self.since += wrote;
+        if self.since > STEADY {
+            self.since = 0;
+            self.file.sync_data()?;
+        }
+        Ok(wrote)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Starts the thread.

@@ -7,6 +7,11 @@ use crate::StoreError;
 /// Writes that the view does not hold yet: a value, or `None` for a removal.
 pub(crate) type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// Bytes of keys and values.
+pub(crate) fn size(writes: &Writes) -> usize {
+    writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+}
+
 /// A row as it lies in the view: its raw key and its sealed value.
 pub(crate) type Row = (Vec<u8>, Vec<u8>);
 
@@ -55,7 +60,7 @@ pub(crate) fn range(
 }
 
 /// Merges `rows` with what `over` has up to `end` (no end: as far as `prefix` goes).
-fn merge(
+pub(crate) fn merge(
     over: &Writes,
     prefix: &[u8],
     after: Option<&[u8]>,

@@ -1,4 +1,4 @@
-use crate::{StoreError, Table, Tx, TxError, key};
+use crate::{Key, StoreError, Table, Tx, TxError, key};
 
 /// Answers are found again for at least this long, and at most twice as long.
 const WEEK_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -76,11 +76,19 @@ impl Ledger {
 
     /// Removes a few answers that are too old, more than one commit adds.
     fn forget(&self, tx: &mut Tx<'_>, week: u32) -> Result<(), StoreError> {
-        for (key, _) in self.answers.scan(tx, &[], None, 4)? {
-            if key.0.saturating_add(1) >= week {
+        let kept = |key: &(u32, [u8; 32])| key.0.saturating_add(1) >= week;
+        let front = tx.front(self.answers.name()).map(<[u8]>::to_vec);
+        if front.as_deref().and_then(Key::decode).is_some_and(|front| kept(&front)) {
+            return Ok(());
+        }
+        for (key, _) in self.answers.scan(tx, &[], front.as_deref(), 4)? {
+            if kept(&key) {
+                // The first of its week, or what would be.
+                tx.changes.fronts.insert(self.answers.name(), (key.0, [0; 32]).encode());
                 break;
             }
             self.answers.remove_uncounted(tx, &key)?;
+            tx.changes.fronts.insert(self.answers.name(), key.encode());
         }
         Ok(())
     }
@@ -91,5 +99,82 @@ impl Asked {
     fn hash(&self) -> [u8; 32] {
         let parts: [&dyn key::Part; 3] = [&self.account, &self.method, &self.request_id];
         *blake3::hash(&key::prefix(&parts)).as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may")]
+
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::{
+        layer::Writes,
+        recent::Recent,
+        tx::{Below, Fronts},
+        view::MemoryView,
+    };
+
+    static LEDGER: Ledger = Ledger::new("requests");
+
+    #[derive(Debug)]
+    struct Refused;
+
+    impl From<Reused> for Refused {
+        fn from(_: Reused) -> Self {
+            Self
+        }
+    }
+
+    /// A ledger, and transactions at any time.
+    #[derive(Default)]
+    struct Bench {
+        pending: Writes,
+        fronts: Fronts,
+    }
+
+    impl Bench {
+        /// Asks under `id` in `week`; whether the work was done anew.
+        fn ask(&mut self, week: u64, id: u64) -> bool {
+            let recent = Recent::new(Box::<MemoryView>::default(), 1, 0, (Writes::new(), 0));
+            let (mut tables, heads) = (HashMap::new(), HashMap::new());
+            let below = Below { pending: &self.pending, recent: &recent };
+            let mut tx =
+                Tx::new(below, &mut tables, (&heads, &self.fronts), week * WEEK_MS, u64::MAX);
+            let request_id = id.to_string();
+            let asked =
+                Asked { account: "a".into(), method: "m".into(), request_id, digest: [0; 32] };
+            let mut worked = false;
+            let done: Result<Answer, TxError<Refused>> = LEDGER.once(&mut tx, &asked, |_| {
+                worked = true;
+                Ok(Answer::default())
+            });
+            done.unwrap();
+            let changes = tx.changes;
+            self.fronts.extend(changes.fronts);
+            for (key, value) in changes.writes {
+                match value {
+                    Some(value) => self.pending.insert(key, Some(value)),
+                    None => self.pending.remove(&key),
+                };
+            }
+            worked
+        }
+    }
+
+    #[test]
+    fn answers_are_kept_a_week_and_then_go_a_few_at_a_time() {
+        let mut bench = Bench::default();
+        assert!((0..10).all(|id| bench.ask(100, id)));
+        assert!((0..10).all(|id| !bench.ask(101, id)), "a week later they are still there");
+        assert_eq!(bench.pending.len(), 10);
+        assert!((10..12).all(|id| bench.ask(102, id)));
+        assert_eq!(bench.pending.len(), 10 + 2 - 8, "each new one takes four old ones along");
+        assert!((12..20).all(|id| bench.ask(102, id)));
+        assert_eq!(bench.pending.len(), 10, "those of this week only");
+        assert!((10..20).all(|id| !bench.ask(103, id)));
+        assert!(bench.ask(200, 10), "it is new again");
+        assert_eq!(bench.pending.len(), 7);
     }
 }

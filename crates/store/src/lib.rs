@@ -32,7 +32,7 @@
 
 mod backup;
 mod checkpoint;
-mod digest;
+mod disk;
 mod envelope;
 mod error;
 mod fence;

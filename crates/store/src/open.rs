@@ -3,7 +3,6 @@
 use std::{
     fs::{self, File, OpenOptions},
     ops::ControlFlow,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,20 +12,25 @@ use std::{
 
 use crate::{
     Options, StoreError, checkpoint,
-    journal::{self, Begin, FileJournal, Layout, Record},
+    disk::Disk,
+    journal::{self, Begin, FileJournal, Layout},
     keeper::Chore,
     layer::Writes,
-    store::Disk,
     tx::clock,
-    view::{self, Mark, SledView, View},
+    view::{PackedView, Packing, View},
 };
+
+/// About the size of a block of the view, in bytes: what one read of a row
+/// checks, and what sled takes as one value.
+const BLOCK: usize = 7 << 10;
 
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) disk: Disk,
     pub(crate) journal: Arc<FileJournal>,
-    pub(crate) view: SledView,
-    pub(crate) mark: Mark,
+    pub(crate) view: PackedView,
+    /// What the view does not hold yet, and the transaction it ends with.
+    pub(crate) tail: (Writes, u64),
     pub(crate) at_ms: u64,
     pub(crate) chores: (Sender<Chore>, Receiver<Chore>),
 }
@@ -35,7 +39,7 @@ pub(crate) struct Opened {
 #[derive(Debug)]
 enum Base {
     /// The view as it was found.
-    Found(SledView, Mark),
+    Found(PackedView),
     Checkpoint(PathBuf),
     Nothing,
 }
@@ -46,15 +50,17 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, StoreError> {
     let checkpoints = checkpoint::list(&disk.checkpoints())?;
     let oldest = segments.first().map(|segment| segment.0);
 
-    let found = existing(&disk);
+    let closed = disk.take_closed()?;
+    let found = existing(&disk, closed.map(|closed| closed.viewed));
     // Whatever says that it is so far was told so by a durable journal.
     let mut seen = checkpoints.last().map_or(0, |(seq, _)| *seq);
+    seen = seen.max(closed.map_or(0, |closed| closed.last));
     let mut bases = Vec::new();
     match found {
-        Ok(Some((view, mark, sound))) => {
-            seen = seen.max(mark.seq);
+        Ok(Some((view, sound))) => {
+            seen = seen.max(view.seq().unwrap_or(0));
             if sound {
-                bases.push(Base::Found(view, mark));
+                bases.push(Base::Found(view));
             } else {
                 tracing::error!("the view is not what it should be; it is built anew");
             }
@@ -71,14 +77,18 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, StoreError> {
 
     let mut failure = StoreError::rotten(&disk.dir, 0, "neither view nor checkpoint can be used");
     for base in bases {
-        let attempt = build(&disk, base).and_then(|(view, mark)| replay(&segments, view, mark));
+        let attempt = build(&disk, base).and_then(|view| {
+            let replayed = replay(&segments, &view, disk.options.batch_bytes)?;
+            Ok((view, replayed))
+        });
         match attempt {
-            Ok((view, mark, begin, at_ms)) => {
-                if mark.seq < seen {
-                    let why = format!("it ends at {} but {seen} was once answered", mark.seq);
+            Ok((view, replayed)) => {
+                let last = replayed.tail.1;
+                if last < seen {
+                    let why = format!("it ends at {last} but {seen} was once answered");
                     return Err(StoreError::rotten(&disk.journal(), 0, why));
                 }
-                return finish(disk, view, mark, begin, at_ms);
+                return finish(disk, view, replayed);
             }
             Err(error @ (StoreError::Rotten { .. } | StoreError::Full { .. })) => {
                 return Err(error);
@@ -92,22 +102,17 @@ pub(crate) fn open(dir: &Path, options: Options) -> Result<Opened, StoreError> {
     Err(failure)
 }
 
-fn finish(
-    disk: Disk,
-    view: SledView,
-    mark: Mark,
-    begin: Option<Begin>,
-    at_ms: u64,
-) -> Result<Opened, StoreError> {
+fn finish(disk: Disk, view: PackedView, replayed: Replayed) -> Result<Opened, StoreError> {
+    let Replayed { tail, begin, at_ms } = replayed;
     let (chores, todo) = channel();
     let layout = Layout {
         dir: disk.journal(),
         first_segment_bytes: disk.options.first_segment_bytes.max(4096),
         segment_bytes: disk.options.segment_bytes,
     };
-    let begin = begin.unwrap_or(Begin::Fresh { last: mark.seq });
+    let begin = begin.unwrap_or(Begin::Fresh { last: tail.1 });
     let journal = Arc::new(FileJournal::begin(layout, begin, chores.clone())?);
-    Ok(Opened { disk, journal, view, mark, at_ms, chores: (chores, todo) })
+    Ok(Opened { disk, journal, view, tail, at_ms, chores: (chores, todo) })
 }
 
 /// Takes the directory for this process and tidies it.
@@ -139,44 +144,51 @@ fn claim(dir: &Path, options: Options) -> Result<Disk, StoreError> {
     Ok(disk)
 }
 
-/// The view that is there, its mark, and whether it holds what the mark says.
-fn existing(disk: &Disk) -> Result<Option<(SledView, Mark, bool)>, StoreError> {
+/// The view that is there, and whether it can be trusted to be whole.
+///
+/// What was closed in peace, at transaction `closed`, is looked at when it is
+/// read; after anything else every block of it is, now.
+fn existing(disk: &Disk, closed: Option<u64>) -> Result<Option<(PackedView, bool)>, StoreError> {
     if !disk.sled().exists() {
         return Ok(None);
     }
-    let view = SledView::open(&disk.sled(), disk.options.cache_bytes)?;
-    let mark = view.mark()?.unwrap_or_default();
-    // sled panics on some damage.
-    let digest = catch_unwind(AssertUnwindSafe(|| view::digest(&view)))
-        .map_err(|_| StoreError::View("reading it panicked".into()))?;
-    let sound = digest? == mark.digest;
-    Ok(Some((view, mark, sound)))
+    let view = PackedView::open(&disk.sled(), packing(disk))?;
+    let sound = closed == Some(view.seq().unwrap_or(0))
+        || match view.verify() {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "the view does not read back");
+                false
+            }
+        };
+    Ok(Some((view, sound)))
 }
 
-fn build(disk: &Disk, base: Base) -> Result<(SledView, Mark), StoreError> {
+fn packing(disk: &Disk) -> Packing {
+    let Options { cache_bytes: cache, batch_bytes, .. } = disk.options;
+    Packing { cache, block: BLOCK, batch: batch_bytes as u64 }
+}
+
+fn build(disk: &Disk, base: Base) -> Result<PackedView, StoreError> {
     match base {
-        Base::Found(view, mark) => Ok((view, mark)),
-        Base::Nothing => Ok((anew(disk)?, Mark::default())),
+        Base::Found(view) => Ok(view),
+        Base::Nothing => anew(disk),
         Base::Checkpoint(path) => {
             let view = anew(disk)?;
             let mut reader = checkpoint::Reader::open(&path)?;
-            let mut step = Writes::new();
-            while let Some((key, value)) = reader.next()? {
-                step.insert(key, Some(value));
-                if step.len() == 1000 {
-                    // Not yet what `mark` says, so it says nothing.
-                    view.apply(&std::mem::take(&mut step), Mark::default())?;
+            view.load(reader.seq, |fill| {
+                while let Some((key, value)) = reader.next()? {
+                    fill(key, value)?;
                 }
-            }
-            let mark = Mark { seq: reader.seq, digest: reader.sum };
-            view.apply(&step, mark)?;
-            Ok((view, mark))
+                Ok(())
+            })?;
+            Ok(view)
         }
     }
 }
 
 /// An empty view; what was there before is kept aside for a look at it.
-fn anew(disk: &Disk) -> Result<SledView, StoreError> {
+fn anew(disk: &Disk) -> Result<PackedView, StoreError> {
     let (sled, aside) = (disk.sled(), disk.dir.join("sled.bad"));
     if sled.exists() {
         let moved = || {
@@ -187,55 +199,64 @@ fn anew(disk: &Disk) -> Result<SledView, StoreError> {
         };
         moved().map_err(|e| StoreError::io("moving aside", &sled, &e))?;
     }
-    SledView::open(&sled, disk.options.cache_bytes)
+    PackedView::open(&sled, packing(disk))
 }
 
-type Replayed = (SledView, Mark, Option<Begin>, u64);
+/// What the journal had to say.
+struct Replayed {
+    tail: (Writes, u64),
+    begin: Option<Begin>,
+    at_ms: u64,
+}
 
-/// Applies what the journal has behind `mark`, and finds its end.
+/// Reads what the journal has behind the view, and finds its end. Whole batches
+/// go to the view, the rest stays in memory.
 fn replay(
     segments: &[(u64, PathBuf)],
-    view: SledView,
-    mut mark: Mark,
+    view: &PackedView,
+    batch_bytes: usize,
 ) -> Result<Replayed, StoreError> {
     let mut begin = None;
     let mut at_ms = clock().min(u64::MAX / 2);
-    let start = mark.seq;
+    let start = view.seq().unwrap_or(0);
     if segments.first().is_some_and(|(first, _)| *first > start + 1) {
         return Err(StoreError::View("it is older than the journal".into()));
     }
+    let (mut tail, mut last, mut bytes) = (Writes::new(), start, 0);
     for (at, (_, path)) in segments.iter().enumerate() {
         let next = segments.get(at + 1).map(|next| next.0);
         if next.is_some_and(|next| next <= start + 1) {
             continue;
         }
-        let (head, tail) = journal::scan(path, next.is_none(), |record| {
+        let (head, end) = journal::scan(path, next.is_none(), |record| {
             if record.last > start {
-                apply(&view, &mut mark, &record)?;
+                if record.first != last + 1 {
+                    return Err(StoreError::View("it stands in the middle of a group".into()));
+                }
+                last = record.last;
+                bytes += record.bytes();
+                tail.extend(record.writes);
+                if bytes >= batch_bytes {
+                    view.apply(&std::mem::take(&mut tail), last)?;
+                    bytes = 0;
+                }
             }
             Ok(ControlFlow::Continue(()))
         })?;
         if let Some(next) = next
-            && next != tail.last + 1
+            && next != end.last + 1
         {
             let why =
-                format!("{} should follow, but the next segment begins with {next}", tail.last + 1);
-            return Err(StoreError::rotten(path, tail.at, why));
+                format!("{} should follow, but the next segment begins with {next}", end.last + 1);
+            return Err(StoreError::rotten(path, end.at, why));
         }
-        if tail.torn {
-            tracing::warn!(file = %path.display(), at = tail.at, "dropped a write that was cut short");
+        if end.torn {
+            tracing::warn!(file = %path.display(), at = end.at, "dropped a write that was cut short");
         }
-        at_ms = at_ms.max(tail.at_ms);
-        begin = Some((path.clone(), head, tail));
+        at_ms = at_ms.max(end.at_ms);
+        begin = Some((path.clone(), head, end));
     }
     // An import leaves a checkpoint and no journal, or an old one.
     let begin = begin.map(|(path, head, tail)| Begin::At { path, head, tail });
-    Ok((view, mark, begin, at_ms))
-}
-
-fn apply(view: &SledView, mark: &mut Mark, record: &Record) -> Result<(), StoreError> {
-    if record.first != mark.seq + 1 {
-        return Err(StoreError::View("it stands in the middle of a group".into()));
-    }
-    view::advance(view, &record.writes, record.last, mark)
+    Ok(Replayed { tail: (tail, last), begin, at_ms })
 }

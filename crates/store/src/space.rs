@@ -27,9 +27,6 @@ pub(crate) fn event(topic: &str, number: Option<u64>) -> Vec<u8> {
     }
 }
 
-/// How far the view is; the one row that is not part of the digest.
-pub(crate) const MARK: &[u8] = b"m";
-
 fn compose(space: u8, name: &str, key: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len() + key.len() + 2);
     out.push(space);

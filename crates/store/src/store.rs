@@ -1,7 +1,6 @@
 use std::{
     fmt,
-    fs::{self, File},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,19 +14,26 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     Event, Options, StoreError, Tx, TxError,
+    disk::{Closed, Disk},
     journal::{Journal, MemoryJournal},
     keeper::Chore,
-    layer::{Row, sealed::Raw},
+    layer::{Row, Writes, sealed::Raw},
     open,
     recent::Recent,
     space,
     table::SCAN_LIMIT,
-    view::{Mark, MemoryView, View},
+    view::{MemoryView, View},
     writer::{Call, Message, Writer},
 };
 
 /// Commits that may wait for the writer; further callers wait before it.
 const QUEUE: usize = 1024;
+
+/// What goes on beside the writer: its name, and its work, which asks before it
+/// takes so many bytes of the disk.
+type ViewThread = (&'static str, fn(&Recent, &dyn Fn(u64) -> bool));
+
+const VIEW_THREADS: [ViewThread; 2] = [("store-view", Recent::apply), ("store-tidy", Recent::tidy)];
 
 /// A service's own database. Cheap to clone; closes with its last clone.
 #[derive(Clone)]
@@ -57,73 +63,23 @@ pub(crate) struct Inner {
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// The directory of a store, held against other processes.
-#[derive(Debug, Clone)]
-pub(crate) struct Disk {
-    pub(crate) dir: PathBuf,
-    pub(crate) options: Options,
-    _lock: Arc<File>,
-}
-
-impl Disk {
-    /// `lock` is the file that this process has locked.
-    pub(crate) fn new(dir: &Path, options: Options, lock: File) -> Self {
-        Self { dir: dir.to_owned(), options, _lock: Arc::new(lock) }
-    }
-
-    pub(crate) fn checkpoints(&self) -> PathBuf {
-        self.dir.join("checkpoint")
-    }
-
-    pub(crate) fn journal(&self) -> PathBuf {
-        self.dir.join("journal")
-    }
-
-    pub(crate) fn sled(&self) -> PathBuf {
-        self.dir.join("sled")
-    }
-
-    /// Bytes left on its disk.
-    pub(crate) fn free(&self) -> Result<u64, StoreError> {
-        let stat = rustix::fs::statvfs(&self.dir)
-            .map_err(|e| StoreError::io("measuring", &self.dir, &e.into()))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-}
-
-/// Lays the ballast down if there is room for it.
-pub(crate) fn ballast(disk: &Disk) {
-    let bytes = disk.options.ballast_bytes;
-    let path = disk.dir.join("ballast");
-    let room = disk.free().is_ok_and(|free| free > bytes * 2 + disk.options.keep_free_bytes);
-    if bytes == 0 || !room || fs::metadata(&path).is_ok_and(|meta| meta.len() == bytes) {
-        return;
-    }
-    let laid = File::create(&path).and_then(|file| {
-        let flags = rustix::fs::FallocateFlags::empty();
-        rustix::fs::fallocate(&file, flags, 0, bytes).map_err(Into::into)
-    });
-    if let Err(error) = laid {
-        let _ = fs::remove_file(&path);
-        tracing::warn!(%error, "no ballast could be laid");
-    }
-}
-
 impl Store {
     /// Opens the store in `dir`, or makes it there. Blocks: reads the journal's
-    /// tail and checks the whole view.
+    /// tail, and the whole view if it was not closed in peace.
     ///
     /// Fails if another process has it, or what was once answered cannot be
     /// read any more; never guesses.
     pub fn open(dir: &Path, options: Options) -> Result<Self, StoreError> {
         let opened = open::open(dir, options)?;
         let (chores, todo) = opened.chores;
+        let batch_bytes = opened.disk.options.batch_bytes.max(1);
+        let (applied, seq) = (opened.view.seq().unwrap_or(0), opened.tail.1);
         let inner = Arc::new(Inner {
             journal: Arc::clone(&opened.journal) as Arc<dyn Journal>,
-            recent: Recent::new(Box::new(opened.view)),
+            recent: Recent::new(Box::new(opened.view), batch_bytes, applied, opened.tail),
             events_kept: opened.disk.options.events_kept.max(1),
             disk: Some(opened.disk.clone()),
-            sequence: watch::Sender::new(opened.mark.seq),
+            sequence: watch::Sender::new(seq),
             poison: watch::Sender::new(None),
             full: AtomicBool::new(false),
             chores: Some(chores),
@@ -131,7 +87,7 @@ impl Store {
         });
         let keeper = crate::keeper::start(&inner, opened.disk, opened.journal, todo)?;
         inner.threads.lock().push(keeper);
-        Self::start(inner, opened.mark, opened.at_ms)
+        Self::start(inner, seq, opened.at_ms)
     }
 
     /// A store that lives as long as the process: for tests.
@@ -141,26 +97,30 @@ impl Store {
     /// If the system gives no further thread.
     #[must_use]
     pub fn in_memory() -> Self {
+        let Options { events_kept, batch_bytes, .. } = Options::default();
+        let tail = <(Writes, u64)>::default();
         let inner = Inner {
             journal: Arc::new(MemoryJournal::default()),
-            recent: Recent::new(Box::<MemoryView>::default()),
+            recent: Recent::new(Box::<MemoryView>::default(), batch_bytes, 0, tail),
             disk: None,
-            events_kept: Options::default().events_kept,
+            events_kept,
             sequence: watch::Sender::new(0),
             poison: watch::Sender::new(None),
             full: AtomicBool::new(false),
             chores: None,
             threads: Mutex::default(),
         };
-        Self::start(Arc::new(inner), Mark::default(), 0).expect("a test may have a thread")
+        Self::start(Arc::new(inner), 0, 0).expect("a test may have a thread")
     }
 
-    fn start(inner: Arc<Inner>, mark: Mark, at_ms: u64) -> Result<Self, StoreError> {
+    fn start(inner: Arc<Inner>, seq: u64, at_ms: u64) -> Result<Self, StoreError> {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let writer = Writer::new(Arc::clone(&inner), mark.seq, at_ms);
-        let viewed = Arc::clone(&inner);
-        let applier = spawn("store-view", move || viewed.recent.apply(mark))?;
-        inner.threads.lock().push(applier);
+        let writer = Writer::new(Arc::clone(&inner), seq, at_ms);
+        for (name, work) in VIEW_THREADS {
+            let shared = Arc::clone(&inner);
+            let thread = spawn(name, move || work(&shared.recent, &|bytes| shared.room(bytes)))?;
+            inner.threads.lock().push(thread);
+        }
         let writer = Mutex::new(Some(spawn("store-writer", move || writer.work(jobs))?));
         Ok(Self { handle: Arc::new(Handle { inner, queue, writer }) })
     }
@@ -239,7 +199,14 @@ pub(crate) fn spawn(
     thread.map_err(|e| StoreError::io("starting the thread", Path::new(name), &e))
 }
 
-/// How much of the disk one byte for the view may take at worst.
+/// Lets other threads go first, from now on: for those nobody waits for.
+pub(crate) fn yielding() {
+    // Refused at worst, and then it is as before.
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 5);
+}
+
+/// How much of the disk one byte for the view may take at worst: sled writes
+/// some pages several times before it gives the first place back.
 const AMPLIFIED: u64 = 6;
 
 impl Inner {
@@ -255,6 +222,9 @@ impl Inner {
     pub(crate) fn refusal(&self) -> Option<StoreError> {
         if let Some(reason) = self.poison.borrow().clone() {
             return Some(StoreError::Poisoned { reason });
+        }
+        if let Some(error) = self.recent.failed() {
+            return Some(self.poison(&error));
         }
         let disk = self.disk.as_ref()?;
         let mut free = disk.free().unwrap_or(u64::MAX);
@@ -278,11 +248,35 @@ impl Inner {
         full.then_some(StoreError::Full { free })
     }
 
+    /// Whether the view may take so many further bytes of the disk to tidy up.
+    fn room(&self, bytes: u64) -> bool {
+        let Some(disk) = &self.disk else { return true };
+        let wanted = self.recent.pending().saturating_add(bytes).saturating_mul(AMPLIFIED);
+        let keep = disk.options.keep_free_bytes.saturating_add(disk.options.segment_bytes);
+        disk.free().is_ok_and(|free| free > keep.saturating_add(wanted))
+    }
+
+    /// Passes a read on; one that failed ends the store, as the view can be
+    /// trusted no more.
+    fn read<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &read {
+            self.poison(error);
+        }
+        read
+    }
+
     /// After this nothing is committed until the store is opened again.
     pub(crate) fn poison(&self, error: &StoreError) -> StoreError {
-        let reason = error.to_string();
-        tracing::error!(%reason, "the store cannot go on");
-        self.poison.send_replace(Some(reason.clone()));
+        let mut reason = error.to_string();
+        self.poison.send_if_modified(|poison| {
+            let first = poison.is_none();
+            if first {
+                tracing::error!(%reason, "the store cannot go on");
+            }
+            // The first reason is what led to all others.
+            reason.clone_from(poison.get_or_insert_with(|| reason.clone()));
+            first
+        });
         StoreError::Poisoned { reason }
     }
 
@@ -301,6 +295,11 @@ impl Inner {
         }
         if let Err(error) = self.view().flush() {
             tracing::warn!(%error, "the view could not be flushed; it is caught up at the next start");
+            return;
+        }
+        if let (Some(disk), None) = (&self.disk, &*self.poison.borrow()) {
+            let (last, viewed) = (*self.sequence.borrow(), self.view().seq().unwrap_or(0));
+            disk.note_closed(Closed { last, viewed });
         }
     }
 }
@@ -320,7 +319,8 @@ impl Drop for Handle {
 
 impl Raw for Store {
     fn raw_get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner().recent.raw_get(key)
+        let inner = self.inner();
+        inner.read(inner.recent.raw_get(key))
     }
 
     fn raw_range(
@@ -329,7 +329,8 @@ impl Raw for Store {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<Row>, StoreError> {
-        self.inner().recent.raw_range(prefix, after, limit)
+        let inner = self.inner();
+        inner.read(inner.recent.raw_range(prefix, after, limit))
     }
 }
 

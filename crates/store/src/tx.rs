@@ -30,6 +30,7 @@ pub struct Tx<'a> {
     below: Below<'a>,
     tables: &'a mut HashMap<&'static str, &'static str>,
     heads: &'a HashMap<&'static str, u64>,
+    fronts: &'a Fronts,
     now_ms: u64,
     events_kept: u64,
     wrote: usize,
@@ -43,7 +44,13 @@ pub(crate) struct Changes {
     pub(crate) bytes: usize,
     /// The last event of each topic it wrote to.
     pub(crate) heads: HashMap<&'static str, u64>,
+    pub(crate) fronts: Fronts,
 }
+
+/// For tables whose rows go in key order: an encoded key that no row lies
+/// before any more. Rows that went cost a scan from the start their time until
+/// the view has tidied them away.
+pub(crate) type Fronts = HashMap<&'static str, Vec<u8>>;
 
 /// What a transaction stands on: earlier writes of its group over the view.
 #[derive(Debug, Clone, Copy)]
@@ -74,12 +81,12 @@ impl<'a> Tx<'a> {
     pub(crate) fn new(
         below: Below<'a>,
         tables: &'a mut HashMap<&'static str, &'static str>,
-        heads: &'a HashMap<&'static str, u64>,
+        (heads, fronts): (&'a HashMap<&'static str, u64>, &'a Fronts),
         now_ms: u64,
         events_kept: u64,
     ) -> Self {
         let changes = Changes::default();
-        Self { below, tables, heads, now_ms, events_kept, wrote: 0, changes }
+        Self { below, tables, heads, fronts, now_ms, events_kept, wrote: 0, changes }
     }
 
     /// Milliseconds since 1970; never less than in an earlier transaction.
@@ -116,6 +123,12 @@ impl<'a> Tx<'a> {
         }
         let last = self.below.recent.last(&space::event(topic, None))?;
         Ok(last.and_then(|row| outbox::number(topic, &row.0)).unwrap_or(0))
+    }
+
+    /// Where `table` begins, as far as is known.
+    pub(crate) fn front(&self, table: &'static str) -> Option<&[u8]> {
+        let front = self.changes.fronts.get(table).or_else(|| self.fronts.get(table));
+        front.map(Vec::as_slice)
     }
 
     /// Says that `table` holds records of type `kind`; counts one write.

@@ -13,7 +13,7 @@ use crate::{
     journal::{AppendError, Record},
     layer::Writes,
     store::Inner,
-    tx::{Below, Changes, clock},
+    tx::{Below, Changes, Fronts, clock},
 };
 
 /// Transactions made durable together, at most.
@@ -72,6 +72,7 @@ pub(crate) struct Writer {
     pub(crate) at_ms: u64,
     tables: HashMap<&'static str, &'static str>,
     heads: HashMap<&'static str, u64>,
+    fronts: Fronts,
 }
 
 /// What a group wants to write.
@@ -85,7 +86,14 @@ struct Group {
 
 impl Writer {
     pub(crate) fn new(inner: Arc<Inner>, seq: u64, at_ms: u64) -> Self {
-        Self { inner, seq, at_ms, tables: HashMap::new(), heads: HashMap::new() }
+        Self {
+            inner,
+            seq,
+            at_ms,
+            tables: HashMap::new(),
+            heads: HashMap::new(),
+            fronts: Fronts::new(),
+        }
     }
 
     pub(crate) fn work(mut self, mut queue: mpsc::Receiver<Message>) {
@@ -119,6 +127,9 @@ impl Writer {
                     job.fail(error.clone());
                 }
             }
+            if let Some(error) = self.inner.recent.failed() {
+                self.inner.poison(&error);
+            }
             jobs.into_iter().for_each(Job::answer);
         }
         self.inner.finish();
@@ -131,9 +142,11 @@ impl Writer {
         self.at_ms = self.at_ms.max(clock());
         let below = Below { pending: &group.writes, recent: &self.inner.recent };
         let heads = if group.heads.is_empty() { &self.heads } else { &group.heads };
-        let mut tx = Tx::new(below, &mut self.tables, heads, self.at_ms, self.inner.events_kept);
+        let known = (heads, &self.fronts);
+        let mut tx = Tx::new(below, &mut self.tables, known, self.at_ms, self.inner.events_kept);
         if job.run(&mut tx) {
-            let Changes { writes, bytes, heads } = tx.changes;
+            let Changes { writes, bytes, heads, fronts } = tx.changes;
+            self.fronts.extend(fronts);
             if writes.is_empty() {
                 return;
             }

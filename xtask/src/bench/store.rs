@@ -25,6 +25,7 @@ type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 const CLIENTS: [usize; 4] = [1, 8, 64, 128];
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(700);
+const SUSTAINED: Duration = Duration::from_secs(10);
 /// Between two measurements, for what the one before left to do.
 const PAUSE: Duration = Duration::from_millis(300);
 /// Bytes; about what an image's record takes.
@@ -70,7 +71,7 @@ pub(crate) fn run() -> Result {
             for n in (0..engines.len()).map(|n| (n + round) % engines.len()) {
                 std::thread::sleep(PAUSE);
                 Command::new("sync").status()?;
-                let rate = runtime.block_on(measure(&engines[n], clients))?;
+                let rate = runtime.block_on(measure(&engines[n], clients, ROUND))?;
                 // The first round only warms up.
                 if round > 0 {
                     rates[at][n].push(rate);
@@ -78,7 +79,8 @@ pub(crate) fn run() -> Result {
             }
         }
     }
-    let table = report(&rates)?;
+    let mut table = report(&rates)?;
+    table += &sustain(&runtime, &engines)?;
     println!("{table}");
     let path = root().join("docs/benchmarks.md");
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
@@ -117,6 +119,32 @@ fn report(rates: &[Vec<Vec<f64>>]) -> Result<String> {
     Ok(out)
 }
 
+/// Commits for much longer than memory can hold back from the view, beside the
+/// raw log before and after.
+fn sustain(runtime: &tokio::runtime::Runtime, engines: &[Engine]) -> Result<String> {
+    let clients = CLIENTS[CLIENTS.len() - 1];
+    let mut rates = Vec::new();
+    for (engine, how_long) in [(0, ROUND * 3), (1, SUSTAINED), (0, ROUND * 3)] {
+        std::thread::sleep(PAUSE);
+        Command::new("sync").status()?;
+        rates.push(runtime.block_on(measure(&engines[engine], clients, how_long))?);
+    }
+    let status = fs::read_to_string("/proc/self/status")?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let limit = f64::midpoint(rates[0], rates[2]);
+    Ok(format!(
+        "\n{clients} clients for {} s without a pause: vmint {:.0} a second, {:.2} of the raw log \
+         ({:.0} before, {:.0} after); merging and checkpoints included. The process, with all \
+         engines in it, had {} resident at most.\n",
+        SUSTAINED.as_secs(),
+        rates[1],
+        rates[1] / limit,
+        rates[0],
+        rates[2],
+        resident.unwrap_or("?").trim(),
+    ))
+}
+
 fn median(rates: &[f64]) -> f64 {
     let mut sorted = rates.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -124,12 +152,12 @@ fn median(rates: &[f64]) -> f64 {
 }
 
 /// Commits a second that `clients` reach, each waiting for its answer.
-async fn measure(engine: &Engine, clients: usize) -> Result<f64> {
+async fn measure(engine: &Engine, clients: usize, how_long: Duration) -> Result<f64> {
     let stop = Arc::new(AtomicBool::new(false));
     let begin = Instant::now();
     let tasks: Vec<_> =
         (0..clients).map(|_| tokio::spawn(client(engine.clone(), Arc::clone(&stop)))).collect();
-    tokio::time::sleep(ROUND).await;
+    tokio::time::sleep(how_long).await;
     stop.store(true, Ordering::Relaxed);
     let mut done = 0;
     for task in tasks {

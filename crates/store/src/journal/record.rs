@@ -1,4 +1,4 @@
-use crate::layer::Writes;
+use crate::layer::{self, Writes};
 
 /// One group of transactions: what is durable and visible together.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,6 +58,11 @@ impl Record {
         let len = (out.len() - start).next_multiple_of(ALIGN);
         out.resize(start + len, 0);
         chain
+    }
+
+    /// Bytes of keys and values.
+    pub(crate) fn bytes(&self) -> usize {
+        layer::size(&self.writes)
     }
 
     /// Reads what lies at the start of `bytes`. Does not compare the record's

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use parking_lot::RwLock;
 
-use super::{Mark, View};
+use super::View;
 use crate::{
     StoreError,
     layer::{Row, Writes, from},
@@ -17,7 +17,7 @@ pub(crate) struct MemoryView {
 #[derive(Debug, Default)]
 struct State {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
-    mark: Option<Mark>,
+    seq: Option<u64>,
 }
 
 impl View for MemoryView {
@@ -41,7 +41,7 @@ impl View for MemoryView {
         Ok(from(&state.rows, prefix, None).last().map(|(k, v)| (k.clone(), v.clone())))
     }
 
-    fn apply(&self, writes: &Writes, mark: Mark) -> Result<(), StoreError> {
+    fn apply(&self, writes: &Writes, seq: u64) -> Result<(), StoreError> {
         let mut state = self.state.write();
         for (key, value) in writes {
             match value {
@@ -49,12 +49,24 @@ impl View for MemoryView {
                 None => state.rows.remove(key),
             };
         }
-        state.mark = Some(mark);
+        state.seq = Some(seq);
         Ok(())
     }
 
-    fn mark(&self) -> Result<Option<Mark>, StoreError> {
-        Ok(self.state.read().mark)
+    fn seq(&self) -> Option<u64> {
+        self.state.read().seq
+    }
+
+    fn verify(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn pile(&self) -> usize {
+        1
+    }
+
+    fn tidy(&self, _: usize, _: &dyn Fn(u64) -> bool) -> Result<bool, StoreError> {
+        Ok(false)
     }
 
     fn flush(&self) -> Result<(), StoreError> {

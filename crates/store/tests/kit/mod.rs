@@ -26,6 +26,7 @@ pub static NOTES: Table<u64, Note> = Table::new("notes");
 pub fn small() -> Options {
     Options {
         cache_bytes: 8 << 20,
+        batch_bytes: 24 << 10,
         first_segment_bytes: 32 << 10,
         segment_bytes: 64 << 10,
         checkpoint_every_bytes: 128 << 10,
