@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod golden;
 mod layers;
 mod stories;
 
@@ -13,7 +14,8 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 const USAGE: &str = "cargo xtask <tool>
   ci              install what the tests need and run all of them
   layers          check that crates import only what lies below them
-  stories         list the promises that no story in tests/ proves
+  stories         list what no test proves: the promises, and EC2's semantics
+  golden          write the pages that are made from code
   bench <name>    measure: store, launch; each beside a limit or a peer";
 
 fn main() -> ExitCode {
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(),
         ["layers"] => layers::run(),
         ["stories"] => stories::run(),
+        ["golden"] => golden::run(),
         ["bench", name] => bench::run(name),
         _ => Err(USAGE.into()),
     };

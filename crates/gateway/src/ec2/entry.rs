@@ -47,6 +47,12 @@ static TABLES: &[&[Entry]] = &[
     identity::ALIASES,
 ];
 
+/// Every operation.
+#[cfg(test)]
+pub(super) fn all() -> impl Iterator<Item = &'static Entry> {
+    TABLES.iter().flat_map(|table| table.iter())
+}
+
 /// The operation of a service by its name.
 pub(super) fn of(service: Service, action: &str) -> Option<&'static Entry> {
     static BY_NAME: LazyLock<HashMap<&str, &Entry>> = LazyLock::new(|| {

@@ -18,6 +18,8 @@ mod identity;
 mod images;
 mod key_pairs;
 mod keys;
+#[cfg(test)]
+mod page;
 mod refusal;
 mod region;
 mod replay;
@@ -160,7 +162,9 @@ impl Front {
             return sent(service.refuse(&refused.0, request_id));
         }
         self.keys.used(self, &who, &signed.scope.service);
-        let asked = Asked { service, who, signature: signed.signature(), head, body };
+        let invocation = head.header("amz-sdk-invocation-id");
+        let signature = replay::told_apart(&signed.signature(), invocation);
+        let asked = Asked { service, who, signature, head, body };
         sent(self.admitted(asked, request_id, source).await)
     }
 
@@ -218,7 +222,11 @@ impl Front {
             caller: asked.who.caller(request_id, source),
             read_only: asked.who.read_only,
             params,
-            replay_id: replay::request_id(&asked.who.key_id, &asked.signature),
+            replay_id: replay::request_id(
+                &asked.who.key_id,
+                &asked.signature,
+                asked.head.header("amz-sdk-invocation-id"),
+            ),
         };
         let answer = async {
             match call.run(entry).await {

@@ -72,10 +72,26 @@ fn digest(key_id: &str, signature: &[u8; 32]) -> Digest {
     blake3::keyed_hash(signature, key_id.as_bytes()).into()
 }
 
+/// What tells a request from others of its key. A signature does so only from
+/// one second to the next: SDKs number their invocations beside it.
+pub(super) fn told_apart(signature: &[u8; 32], invocation: Option<&str>) -> [u8; 32] {
+    match invocation {
+        Some(invocation) => blake3::keyed_hash(signature, invocation.as_bytes()).into(),
+        None => *signature,
+    }
+}
+
 /// The request id of what a signed request changes: should this process forget
-/// the request, the ledgers of the services still know it.
-pub(super) fn request_id(key_id: &str, signature: &[u8; 32]) -> String {
-    let digest = digest(key_id, signature);
+/// the request, the ledgers of the services still know it. An SDK that tries
+/// again signs anew, under the number of the same invocation.
+pub(super) fn request_id(key_id: &str, signature: &[u8; 32], invocation: Option<&str>) -> String {
+    let digest = match invocation {
+        Some(invocation) => {
+            let context = "vmint 2026 request id of an SDK's invocation";
+            digest(key_id, &blake3::derive_key(context, invocation.as_bytes()))
+        }
+        None => digest(key_id, signature),
+    };
     let hex = digest[..16].iter().fold(String::with_capacity(36), |mut text, byte| {
         let _infallible = std::fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
         text
@@ -88,6 +104,18 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+
+    #[test]
+    fn two_invocations_of_one_second_are_two_and_a_retry_of_one_is_one() {
+        let (first, second) = ([1; 32], [2; 32]);
+        assert_ne!(told_apart(&first, Some("a")), told_apart(&first, Some("b")));
+        assert_eq!(told_apart(&first, None), first);
+        let id = |signature, invocation| request_id("K", signature, invocation);
+        assert_eq!(id(&first, Some("a")), id(&second, Some("a")));
+        assert_ne!(id(&first, Some("a")), id(&first, Some("b")));
+        assert_ne!(id(&first, None), id(&second, None));
+        assert_ne!(id(&first, Some("a")), request_id("L", &first, Some("a")));
+    }
 
     fn reply(status: u16) -> Reply {
         Reply::new(status, "text/plain", "x")
@@ -113,7 +141,7 @@ mod tests {
         assert_eq!(done.load(Ordering::SeqCst), 2);
         assert_eq!(replays.once("L", &one, work(400)).await.status, 400);
         assert_eq!(replays.once("K", &[2; 32], work(400)).await.status, 400);
-        assert_ne!(request_id("K", &one), request_id("L", &one));
+        assert_ne!(request_id("K", &one, None), request_id("L", &one, None));
     }
 
     #[test]

@@ -1,0 +1,93 @@
+//! The compatibility page: what the table of operations says, for people.
+
+use std::fmt::Write as _;
+
+use super::{entry::Entry, service::Service};
+
+const HEAD: &str = "# What of EC2 is served
+
+Made by `cargo xtask golden` from the table that the gateway itself checks requests by; a test
+fails when the two differ. An operation that is not here answers `InvalidAction`, a parameter
+that is neither taken nor named `UnknownParameter`, and one that is not supported, or not with
+that value, `UnsupportedOperation`; an empty one counts as not sent. `DryRun` is taken
+everywhere. A `!` marks what must be given, `N` counts from 1.
+
+Where an answer must say something that has no meaning here it says what EC2 says of a plain
+image: hypervisor `xen`, virtualization `hvm`, root device type `ebs`, volume type `gp3`.
+RegisterImage takes an image without `Architecture` for `i386`, as EC2 does, and for `hvm`, as
+nothing else can run. CreateImage does not reboot the machine, whatever `NoReboot` says: its
+disks are frozen at one moment, as a power cut would leave them; stop the machine first where
+that is not enough.
+
+";
+
+/// The page, from the tables of operations.
+pub(super) fn page<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
+    let mut entries = entries.collect::<Vec<_>>();
+    entries.sort_unstable_by_key(|entry| (entry.service.name(), entry.operation.name));
+    let mut page = HEAD.to_owned();
+    let mut service = "";
+    for entry in entries {
+        let operation = &entry.operation;
+        if entry.service.name() != service {
+            service = entry.service.name();
+            let _infallible = write!(page, "## {}\n\n", title(entry.service));
+            page.push_str(
+                "| operation | parameters | not supported | filters |\n|---|---|---|---|\n",
+            );
+        }
+        let only = operation.only.iter().map(|(name, values)| match values {
+            [] => code(name),
+            values => {
+                let values = values.iter().map(|value| code(value)).collect::<Vec<_>>();
+                format!("{} but {}", code(name), values.join(" "))
+            }
+        });
+        let _infallible = writeln!(
+            page,
+            "| {} | {} | {} | {} |",
+            operation.name,
+            cell(operation.takes.iter().map(|name| code(name))),
+            cell(only),
+            cell(operation.filters.iter().map(|name| code(name))),
+        );
+    }
+    page
+}
+
+fn title(service: Service) -> &'static str {
+    match service {
+        Service::Ec2 => "EC2",
+        Service::Sts => "STS",
+        Service::Ebs => "EBS direct",
+        Service::Ssm => "SSM",
+        other => other.name(),
+    }
+}
+
+fn code(text: &str) -> String {
+    format!("`{text}`")
+}
+
+fn cell(items: impl Iterator<Item = String>) -> String {
+    let text = items.collect::<Vec<_>>().join(", ");
+    if text.is_empty() { "–".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::page;
+    use crate::ec2::entry;
+
+    /// With `VMINT_GOLDEN` set it writes the page instead.
+    #[test]
+    fn golden_the_compatibility_page_is_current() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/ec2.md");
+        let page = page(entry::all());
+        if std::env::var_os("VMINT_GOLDEN").is_some() {
+            std::fs::write(file, &page).unwrap();
+        }
+        let there = std::fs::read_to_string(file).unwrap_or_default();
+        assert!(there == page, "docs/ec2.md is not current: run `cargo xtask golden`");
+    }
+}
