@@ -24,7 +24,7 @@ pub use base::{Base, Span};
 pub use crypt::VolumeKey;
 pub use error::DiskError;
 pub use nbd::Export;
-pub use volume::{Extent, Frozen, Volume};
+pub use volume::{Extent, Frozen, Volume, freeze_all};
 
 /// The unit of copy-on-write, in bytes.
 pub const BLOCK: u64 = 4096;

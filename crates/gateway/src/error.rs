@@ -34,6 +34,24 @@ pub(crate) enum GatewayError {
     Encrypted { id: String },
     #[error("product `{code}` belongs to another account")]
     NotSeller { code: String },
+    #[error("snapshot {id} does not exist")]
+    NoSnapshot { id: String },
+    #[error("snapshot {id} is encrypted, so it can't be shared with everybody")]
+    SnapshotEncrypted { id: String },
+    #[error(
+        "snapshot {id} holds what is sold under a product, so it can't be shared with everybody"
+    )]
+    SnapshotSold { id: String },
+    #[error("volume {id} does not exist")]
+    NoVolume { id: String },
+    #[error("volume {id} is attached to instance {instance}: detach it first")]
+    VolumeInUse { id: String, instance: String },
+    #[error("volume {id} is not attached so")]
+    NotAttached { id: String },
+    #[error("volume {id} is the root of instance {instance}: stop that first")]
+    RootVolume { id: String, instance: String },
+    #[error("volume {id} is sold under product `{code}`, which the instance does not have")]
+    VolumeSold { id: String, code: String },
     #[error("instance {id} is {state}: it must be running or stopped")]
     InstanceState { id: String, state: &'static str },
     #[error("`{field}`: {why}")]
@@ -115,6 +133,31 @@ impl Describe for GatewayError {
             E::InstanceState { id, state } => new(Kind::Precondition, Reason::InstanceStateInvalid)
                 .with("instanceId", id)
                 .with("state", state),
+            E::NoSnapshot { id } => {
+                new(Kind::NotFound, Reason::SnapshotNotFound).with("snapshotId", id)
+            }
+            E::SnapshotEncrypted { id } => new(Kind::Precondition, Reason::SnapshotEncrypted)
+                .with("snapshotId", id)
+                .hint("share it with accounts instead"),
+            E::SnapshotSold { id } => new(Kind::Precondition, Reason::SnapshotHasProductCodes)
+                .with("snapshotId", id)
+                .hint("share it with accounts instead; they subscribe to the product"),
+            E::NoVolume { id } => new(Kind::NotFound, Reason::VolumeNotFound).with("volumeId", id),
+            E::VolumeInUse { id, instance } => new(Kind::Precondition, Reason::VolumeInUse)
+                .with("volumeId", id)
+                .with("instanceId", instance)
+                .hint(format!("vmint volume detach {id}")),
+            E::NotAttached { id } => {
+                new(Kind::Precondition, Reason::VolumeNotAttached).with("volumeId", id)
+            }
+            E::RootVolume { id, instance } => new(Kind::Precondition, Reason::RootVolume)
+                .with("volumeId", id)
+                .with("instanceId", instance)
+                .hint(format!("vmint instance stop {instance}")),
+            E::VolumeSold { id, code } => new(Kind::Precondition, Reason::VolumeHasProductCodes)
+                .with("volumeId", id)
+                .with("productCode", code)
+                .hint("launch an instance from the image it came with"),
             E::Invalid { field, why } => {
                 new(Kind::BadRequest, Reason::FieldInvalid).with("field", field).field(field, why)
             }

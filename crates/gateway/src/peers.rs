@@ -15,6 +15,7 @@ use vmint_api::{
         marketplace_internal_service_client::MarketplaceInternalServiceClient as Marketplace,
         marketplace_service_client::MarketplaceServiceClient as Products,
     },
+    permissions::v1::snapshot_internal_service_client::SnapshotInternalServiceClient as SnapshotRights,
     permissions::v1::{
         permissions_internal_service_client::PermissionsInternalServiceClient as Permissions,
         permissions_service_client::PermissionsServiceClient as Accounts,
@@ -22,6 +23,7 @@ use vmint_api::{
     storage::v1::{
         storage_internal_service_client::StorageInternalServiceClient as Storage,
         transfer_internal_service_client::TransferInternalServiceClient as Transfers,
+        volume_internal_service_client::VolumeInternalServiceClient as Volumes,
     },
 };
 use vmint_rpc::{Caller, Channel, ContextSigner};
@@ -91,6 +93,9 @@ impl Peers {
         /// What users may ask the launcher.
         instances: Instances of "launcher";
         storage: Storage of "storage";
+        /// What sagas ask about single volumes and snapshots.
+        volumes: Volumes of "storage";
+        snapshot_rights: SnapshotRights of "permissions";
         /// What users may ask of permissions.
         accounts: Accounts of "permissions";
         transfers: Transfers of "storage";

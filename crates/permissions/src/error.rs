@@ -24,12 +24,12 @@ pub enum PermissionsError {
     /// Also what someone gets who may not know of the image.
     #[error("image {image} does not exist")]
     ImageNotFound { image: String },
-    #[error("image {image} belongs to another account")]
+    #[error("{image} belongs to another account")]
     NotOwner { image: String },
     #[error("`{field}` {why}")]
     Field { field: &'static str, why: String },
     #[error(
-        "image {image} can be shared with {limit} accounts at most: share it with everybody, or take some away"
+        "{image} can be shared with {limit} accounts at most: share it with everybody, or take some away"
     )]
     TooManyGrants { image: String, limit: usize },
     #[error(transparent)]

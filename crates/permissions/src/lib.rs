@@ -28,6 +28,7 @@ mod store;
 use vmint_api::permissions::v1::{
     permissions_internal_service_server::PermissionsInternalServiceServer,
     permissions_service_server::PermissionsServiceServer,
+    snapshot_internal_service_server::SnapshotInternalServiceServer,
 };
 use vmint_daemon::Daemon;
 use vmint_store::{Options, Store};
@@ -36,7 +37,7 @@ pub use access_key::{AccessKey, AccessKeyId, Secret, Use};
 pub use account::{Account, Name, Organization};
 pub use config::{Config, RunError};
 pub use error::{PermissionsError, Result};
-pub use grpc::{Grpc, Internal};
+pub use grpc::{Grpc, Internal, Snapshots};
 pub use ops::{
     Answer, First, FirstAccount, Made, NewAccessKey, NewAccount, NewSession, Page, Permissions,
     Shared,
@@ -61,7 +62,8 @@ pub async fn run(
     let poisoned = store.clone();
     let served = Daemon::new("permissions", &config.service)?
         .service(PermissionsServiceServer::new(Grpc::new(permissions.clone())))
-        .service(PermissionsInternalServiceServer::new(Internal::new(permissions)))
+        .service(PermissionsInternalServiceServer::new(Internal::new(permissions.clone())))
+        .service(SnapshotInternalServiceServer::new(Snapshots::new(permissions)))
         .poisoned(async move { poisoned.poisoned().await })
         .run(shutdown)
         .await;

@@ -1,6 +1,6 @@
 //! Whose an image is and who else may launch it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use vmint_ids::{AccountId, ImageId};
 
@@ -56,6 +56,11 @@ impl Sharing {
 
     /// The permissions after `change`.
     pub fn changed(&self, image: ImageId, change: &Change) -> Result<Self> {
+        self.changed_of(&image, change)
+    }
+
+    /// The same of whatever `of` names in a refusal.
+    pub(crate) fn changed_of(&self, of: &impl fmt::Display, change: &Change) -> Result<Self> {
         let mut next = if change.reset { Self::private(self.owner) } else { self.clone() };
         next.accounts.extend(change.add.iter().filter(|a| **a != self.owner));
         for account in &change.remove {
@@ -63,7 +68,7 @@ impl Sharing {
         }
         next.public = (next.public || change.add_public) && !change.remove_public;
         if next.accounts.len() > MAX_GRANTS {
-            let image = image.to_string();
+            let image = of.to_string();
             return Err(PermissionsError::TooManyGrants { image, limit: MAX_GRANTS });
         }
         Ok(next)

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 use vmint_daemon::ServiceConfig;
 
+use crate::Quota;
+
 /// How the storage service runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
@@ -33,6 +35,9 @@ pub struct Config {
     pub export_seconds: u64,
     /// How disks are fetched from elsewhere.
     pub fetch: Fetch,
+    /// The most that one account may have.
+    #[serde(default)]
+    pub quota: Quota,
 }
 
 /// An S3 bucket for packs. Its keys come from the environment: `AWS_ACCESS_KEY_ID`,
@@ -108,6 +113,7 @@ impl Config {
             upload_seconds: 7 * 24 * 3600,
             export_seconds: 24 * 3600,
             fetch: Fetch::default(),
+            quota: Quota::default(),
         }
     }
 }

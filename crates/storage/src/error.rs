@@ -3,12 +3,17 @@
 use vmint_api::storage::v1::StorageErrorReason as Reason;
 use vmint_blocks::BlocksError;
 use vmint_disk::DiskError;
-use vmint_ids::{ExportTaskId, ImageId, KmsKeyId, LineageId, SnapshotId, UploadId, VolumeId};
+use vmint_ids::{
+    ExportTaskId, ImageId, InstanceId, KmsKeyId, LineageId, SnapshotId, UploadId, VolumeId,
+};
 use vmint_images::{ImageError, write::WriteError};
 use vmint_rpc::{BadToken, Describe, Fault, Kind};
 use vmint_store::{Fenced, Reused, StoreError, TxError};
 
-use crate::{import_task::TaskId, import_url::BadUrl, key::BadChange, volume::BadSize};
+use crate::{
+    filter::BadFilter, import_task::TaskId, import_url::BadUrl, key::BadChange, quota::OverQuota,
+    tag::BadTag, volume::BadSize, volume_type::BadPerformance,
+};
 
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 
@@ -53,6 +58,24 @@ pub enum StorageError {
     FileTooLarge { bytes: u64, limit: u64 },
     #[error(transparent)]
     Size(#[from] BadSize),
+    #[error(transparent)]
+    Performance(#[from] BadPerformance),
+    #[error(transparent)]
+    Tag(#[from] BadTag),
+    #[error(transparent)]
+    Filter(#[from] BadFilter),
+    #[error(transparent)]
+    OverQuota(#[from] OverQuota),
+    #[error("volume {id} is {plug} at instance {instance}: detach it first")]
+    VolumeInUse { id: VolumeId, instance: InstanceId, plug: &'static str },
+    #[error("instance {instance} has volume {id} as `{device}`: choose another device name")]
+    DeviceInUse { instance: InstanceId, device: String, id: VolumeId },
+    #[error("instance {instance} has no volumes to make snapshots of")]
+    NoVolumes { instance: InstanceId },
+    #[error("work on volume {id} is under way: ask again a little later")]
+    Busy { id: VolumeId },
+    #[error(transparent)]
+    Block(#[from] BlockError),
     #[error("the import makes no sense: {0}")]
     Sequence(&'static str),
     #[error("{what} `{value}` is not valid: {rule}")]
@@ -93,6 +116,31 @@ pub enum StorageError {
     Store(#[source] StoreError),
     #[error("a worker ended early")]
     Worker(#[from] tokio::task::JoinError),
+}
+
+/// Why a block was not read or written, or blocks do not make a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BlockError {
+    #[error("snapshot {id} belongs to another account")]
+    NotOwner { id: SnapshotId },
+    #[error("the token does not let you read block {index} of {id}: list the blocks again")]
+    Token { id: SnapshotId, index: u32 },
+    #[error("block {index} is not one of snapshot {id}, which has {blocks}: count from 0")]
+    Index { id: SnapshotId, index: i64, blocks: u64 },
+    #[error("a block has 524288 bytes, not {bytes}")]
+    Length { bytes: usize },
+    #[error("the checksum of {what} is another: send it again")]
+    Checksum { what: String },
+    #[error("another block {index} is being written to {id}: one of them at a time")]
+    Conflict { id: SnapshotId, index: u32 },
+    #[error("snapshot {id} was given up, as no block came for its timeout: start another")]
+    TimedOut { id: SnapshotId },
+    #[error("snapshot {id} does not take blocks: start one with StartSnapshot")]
+    NotPending { id: SnapshotId },
+    #[error("{there} blocks were written to {id}, not {said}")]
+    Count { id: SnapshotId, there: u64, said: i64 },
+    #[error("blocks of {id} were replaced too often: complete it and start another")]
+    Rewritten { id: SnapshotId },
 }
 
 impl From<BlocksError> for StorageError {
@@ -152,6 +200,7 @@ fn name(reason: Reason) -> &'static str {
 impl Describe for StorageError {
     const DOMAIN: &'static str = "storage.vmint";
 
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn fault(&self) -> Fault {
         let fault = |kind, reason| Fault::new(kind, name(reason));
         match self {
@@ -205,6 +254,39 @@ impl Describe for StorageError {
                 fault(Kind::BadRequest, Reason::ImageTooLarge).with("limit_bytes", limit)
             }
             Self::Size(_) => fault(Kind::BadRequest, Reason::VolumeSizeInvalid),
+            Self::Performance(error) => {
+                fault(Kind::BadRequest, Reason::VolumeTypeInvalid).field(error.field, &error.rule)
+            }
+            Self::Tag(error) => fault(Kind::BadRequest, Reason::TagInvalid)
+                .with("key", &error.key)
+                .field("tags", error.why),
+            Self::Filter(error) => fault(Kind::BadRequest, Reason::FilterInvalid)
+                .with("filter", &error.name)
+                .field("filters", &error.problem),
+            Self::OverQuota(over) => fault(Kind::OverQuota, Reason::QuotaExceeded)
+                .with("quota", over.what)
+                .with("limit", over.limit)
+                .hint("the operator sets quotas in storage's configuration"),
+            Self::VolumeInUse { id, instance, .. } => {
+                fault(Kind::Precondition, Reason::VolumeInUse)
+                    .with("volume_id", id)
+                    .with("instance_id", instance)
+                    .hint(format!("vmint volume detach {id}"))
+            }
+            Self::DeviceInUse { instance, device, id } => {
+                fault(Kind::Precondition, Reason::DeviceInUse)
+                    .with("instance_id", instance)
+                    .with("device_name", device)
+                    .with("volume_id", id)
+            }
+            Self::NoVolumes { instance } => {
+                fault(Kind::Precondition, Reason::InstanceWithoutVolumes)
+                    .with("instance_id", instance)
+            }
+            Self::Busy { id } => fault(Kind::Unavailable, Reason::VolumeBusy)
+                .with("volume_id", id)
+                .retry_after(std::time::Duration::from_secs(2)),
+            Self::Block(error) => block_fault(error),
             Self::Sequence(_) => fault(Kind::BadRequest, Reason::ImportSequenceInvalid)
                 .hint("send one header, then data in ascending order"),
             Self::Invalid { field, rule, .. } => {
@@ -245,6 +327,37 @@ impl Describe for StorageError {
             | Self::Store(_)
             | Self::Worker(_) => fault(Kind::Internal, Reason::StoreFailed),
         }
+    }
+}
+
+/// What is wrong with a block, in EBS direct's words.
+fn block_fault(error: &BlockError) -> Fault {
+    use BlockError as E;
+    let fault = |kind, reason| Fault::new(kind, name(reason));
+    match error {
+        E::NotOwner { id } => {
+            fault(Kind::Forbidden, Reason::UnauthorizedAccount).with("snapshot_id", id)
+        }
+        E::Token { id, index } => fault(Kind::BadRequest, Reason::InvalidBlockToken)
+            .with("snapshot_id", id)
+            .with("block_index", index)
+            .hint("tokens serve the account they were listed to, for 15 minutes"),
+        E::Index { .. } | E::Length { .. } => fault(Kind::BadRequest, Reason::InvalidBlock),
+        E::Checksum { .. } => fault(Kind::BadRequest, Reason::ChecksumMismatch)
+            .hint("SHA-256 of the bytes as they are sent"),
+        E::Conflict { .. } => fault(Kind::Conflict, Reason::ConflictingBlockUpdate),
+        E::TimedOut { id } => {
+            fault(Kind::Precondition, Reason::WriteRequestTimeout).with("snapshot_id", id)
+        }
+        E::NotPending { id } => {
+            fault(Kind::Precondition, Reason::SnapshotNotPending).with("snapshot_id", id)
+        }
+        E::Count { there, .. } => {
+            fault(Kind::BadRequest, Reason::ChangedBlocksCountInvalid).with("written", there)
+        }
+        E::Rewritten { id } => fault(Kind::OverQuota, Reason::QuotaExceeded)
+            .with("snapshot_id", id)
+            .with("quota", "blocks written again"),
     }
 }
 

@@ -1,38 +1,49 @@
 //! The storage service: snapshots, volumes and the blocks they share.
 //!
 //! Trees: `snapshots.v1` by id, with indexes by account and by the images that
-//! need it; `volumes.v1` by id, with indexes by account and by instance;
-//! `keys.v1`, `default-keys.v1` and `lineages.v1`, what data at rest are encrypted
-//! under; `uploads.v1`, `imports.v1` and `exports.v1`, what is on its way in or
-//! out, with indexes by account; `requests.v1`, answers already given; `epochs.v1`, which gateway
-//! speaks.
+//! need it and whom it is shared with; `volumes.v1` by id, with indexes by
+//! account and by instance; `keys.v1`, `default-keys.v1` and `lineages.v1`, what
+//! data at rest are encrypted under; `uploads.v1`, `imports.v1` and `exports.v1`,
+//! what is on its way in or out, with indexes by account; `held.v1`, how much
+//! each account has; `requests.v1`, answers already given; `epochs.v1`, which gateway speaks.
 //!
 //! Invariants: a completed snapshot's content never changes and is in the
 //! block store; a snapshot that an image needs is not deleted; every attached
 //! volume is served at its socket while the service runs; a volume's product
-//! codes are those of its snapshot and more, never fewer; a file in `uploads/`,
-//! `fetches/` or `exports/` has its record, or goes at the next start.
+//! codes are those of its snapshot and more, never fewer; no account has more
+//! than its quota, however many ask at once; a block that was acknowledged is
+//! in its snapshot; a file in `uploads/`, `fetches/` or `exports/` has its record,
+//! or goes at the next start.
 
+mod block_token;
 mod config;
 mod content_label;
 mod data_keys;
 mod error;
 mod export_task;
+mod filter;
 mod grpc;
 mod import_task;
 mod import_url;
 mod key;
 mod live;
 mod ops;
+mod pattern;
+mod progress;
 mod provider;
+mod quota;
 mod ranges;
+mod sent;
+mod sharing;
 mod snapshot;
 mod staged;
 mod store;
 mod stored;
+mod tag;
 mod transfers;
 mod upload;
 mod volume;
+mod volume_type;
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -43,11 +54,14 @@ use std::{
 };
 
 use vmint_api::storage::v1::{
-    export_service_server::ExportServiceServer, key_service_server::KeyServiceServer,
+    block_service_server::BlockServiceServer, export_service_server::ExportServiceServer,
+    key_service_server::KeyServiceServer, snapshot_service_server::SnapshotServiceServer,
     storage_internal_service_server::StorageInternalServiceServer,
     storage_service_server::StorageServiceServer,
     transfer_internal_service_server::TransferInternalServiceServer,
     transfer_service_server::TransferServiceServer,
+    volume_internal_service_server::VolumeInternalServiceServer,
+    volume_service_server::VolumeServiceServer,
 };
 use vmint_blocks::BlockStore;
 use vmint_daemon::{Daemon, DaemonError};
@@ -55,15 +69,25 @@ use vmint_store::Store;
 
 pub use config::{BucketConfig, Config, Fetch};
 pub use content_label::BadLabel;
-pub use error::{Result, StorageError};
-pub use grpc::{Exports, Internal, Keys, Public, Transfer, TransferInternal};
+pub use error::{BlockError, Result, StorageError};
+pub use filter::BadFilter;
+pub use grpc::{
+    Blocks, Exports, Internal, Keys, Public, Snapshots, Transfer, TransferInternal, Volumes,
+    VolumesInternal,
+};
 pub use import_task::TaskId;
 pub use import_url::BadUrl;
 pub use key::{BadChange, Key, KeyState};
 pub use ops::Storage;
 pub use provider::{FileKeys, KeyProvider};
-pub use snapshot::{Consistency, Content, Seal, Snapshot, SnapshotState};
-pub use volume::{Attachment, BadSize, MAX_VOLUME_BYTES, Volume};
+pub use quota::{OverQuota, Quota};
+pub use sharing::Sharing;
+pub use snapshot::{
+    Blocks as SentBlocks, Consistency, Content, Making, Seal, Snapshot, SnapshotState,
+};
+pub use tag::{BadTag, MAX_TAGS, Tags};
+pub use volume::{Attachment, BadSize, MAX_VOLUME_BYTES, Modification, Plug, Volume};
+pub use volume_type::{BadPerformance, Performance, VolumeType};
 
 /// The largest message of an import.
 const MAX_MESSAGE: usize = 2 << 20;
@@ -136,6 +160,9 @@ pub async fn run(
             if let Err(error) = expiring.expire_transfers().await {
                 tracing::error!(error = %vmint_rpc::chain(&error), "nothing expired");
             }
+            if let Err(error) = expiring.expire_sent(ops::now_ms()).await {
+                tracing::error!(error = %vmint_rpc::chain(&error), "no snapshot was given up");
+            }
         }
         // Before the calls that follow one are waited for.
         expiring.stop_transfers();
@@ -150,6 +177,10 @@ pub async fn run(
         .service(transfer.max_decoding_message_size(MAX_MESSAGE))
         .service(StorageInternalServiceServer::new(Internal(storage.clone())))
         .service(TransferInternalServiceServer::new(TransferInternal(storage.clone())))
+        .service(SnapshotServiceServer::new(Snapshots(storage.clone())))
+        .service(VolumeServiceServer::new(Volumes(storage.clone())))
+        .service(VolumeInternalServiceServer::new(VolumesInternal(storage.clone())))
+        .service(BlockServiceServer::new(Blocks(storage.clone())))
         .task("collect", collect)
         .task("expire", expire)
         .poisoned(async move { poisoned.poisoned().await })

@@ -62,8 +62,8 @@ impl Live {
         self.exports_dir.join(capability).join(SOCKET)
     }
 
-    /// Opens a volume, making it if it is new, and serves it if it is
-    /// attached. Does nothing if that is so already.
+    /// Opens a volume, making it if it is new, grows it to its size, and serves
+    /// it if it is attached. Does nothing if that is so already.
     pub(crate) fn ensure(
         &self,
         volume: &Volume,
@@ -72,6 +72,11 @@ impl Live {
         // Held throughout: two openings of one volume must not race.
         let mut all = self.open.lock();
         if let Some(open) = all.get(&volume.id) {
+            open.grow(volume.size_bytes)?;
+            let mut export = open.export.lock();
+            if let (None, Some(at)) = (export.as_ref(), &volume.attachment) {
+                *export = Some(self.serve(&open.disk, &at.capability)?);
+            }
             return Ok(open.clone());
         }
         fs::create_dir_all(&self.volumes_dir)?;
@@ -96,12 +101,12 @@ impl Live {
             Err(error) => return Err(error.into()),
         };
         let disk = Arc::new(disk);
-        let export = match &volume.attachment {
-            Some(at) => Some(self.serve(&disk, &at.capability)?),
-            None => None,
-        };
-        let export = Mutex::new(export);
-        let open = Arc::new(Open { disk, export, freezing: Arc::default() });
+        let open = Open { disk, export: Mutex::default(), freezing: Arc::default() };
+        open.grow(volume.size_bytes)?;
+        if let Some(at) = &volume.attachment {
+            *open.export.lock() = Some(self.serve(&open.disk, &at.capability)?);
+        }
+        let open = Arc::new(open);
         all.insert(volume.id, open.clone());
         Ok(open)
     }
@@ -213,6 +218,14 @@ impl Live {
 }
 
 impl Open {
+    /// Makes the disk as large as its record says, if it is not.
+    fn grow(&self, size_bytes: u64) -> Result<()> {
+        if self.disk.size() < size_bytes {
+            self.disk.grow(size_bytes)?;
+        }
+        Ok(())
+    }
+
     /// Bytes the volume has written itself.
     pub(crate) fn written_bytes(&self) -> u64 {
         self.disk.allocated_bytes()

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use vmint_blocks::Root;
 use vmint_ids::{AccountId, ImageId, KmsKeyId, LineageId, ProductCode, SnapshotId, VolumeId};
 
+use crate::{sharing::Sharing, tag::Tags};
+
 /// What a disk holds: a tree of blocks and how much of it is disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content {
@@ -57,6 +59,38 @@ pub enum SnapshotState {
     Error(String),
 }
 
+impl SnapshotState {
+    /// As EC2 writes it.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Completed(_) => "completed",
+            Self::Error(_) => "error",
+        }
+    }
+}
+
+/// What a pending snapshot is made of, so that a restart can go on with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Making {
+    /// What its volume's layers up to this one hold.
+    Freeze { layer: u64 },
+    /// Blocks that somebody sends.
+    Blocks(Blocks),
+}
+
+/// A snapshot that is made of blocks as they come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocks {
+    /// What they are put over.
+    pub base: Option<Content>,
+    /// It is given up when no block has come for so long.
+    pub timeout_ms: u64,
+    /// All have come.
+    pub complete: bool,
+}
+
 /// The frozen content of a disk, and who needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -77,6 +111,14 @@ pub struct Snapshot {
     pub pause_micros: u64,
     /// None: its data are not encrypted.
     pub seal: Option<Seal>,
+    pub tags: Tags,
+    pub sharing: Sharing,
+    /// What it was begun over, block by block.
+    pub parent: Option<SnapshotId>,
+    /// Only while it is pending.
+    pub making: Option<Making>,
+    /// How far it is, while it is pending; not recorded.
+    pub percent: u8,
 }
 
 impl Snapshot {
@@ -98,6 +140,66 @@ impl Snapshot {
             consistency: how,
             pause_micros: 0,
             seal: None,
+            tags: Tags::new(),
+            sharing: Sharing::default(),
+            parent: None,
+            making: None,
+            percent: 0,
+        }
+    }
+
+    /// Another one for `account`, of `content` under `seal`, with nothing else
+    /// taken over but what sells with the data.
+    #[must_use]
+    pub fn copied(
+        &self,
+        id: SnapshotId,
+        account: AccountId,
+        content: Content,
+        seal: Option<Seal>,
+    ) -> Self {
+        let mut copy = Self::pending(id, account, self.size_bytes, self.consistency);
+        copy.state = SnapshotState::Completed(content);
+        copy.seal = seal;
+        copy.product_codes.clone_from(&self.product_codes);
+        copy.pause_micros = self.pause_micros;
+        copy
+    }
+
+    /// Whether `account` may make volumes and copies of it, and read it.
+    #[must_use]
+    pub fn readable_by(&self, account: AccountId) -> bool {
+        self.account == account || self.sharing.admits(account)
+    }
+
+    /// What `account` gets to see of it: labels, images and the volume are the
+    /// owner's own affair.
+    #[must_use]
+    pub fn shown_to(mut self, account: AccountId) -> Self {
+        if self.account != account {
+            self.tags.clear();
+            self.images.clear();
+            self.volume = None;
+            self.parent = None;
+        }
+        self
+    }
+
+    /// How far it is, in percent.
+    #[must_use]
+    pub fn progress(&self) -> u8 {
+        match self.state {
+            SnapshotState::Pending => self.percent.min(99),
+            SnapshotState::Completed(_) => 100,
+            SnapshotState::Error(_) => 0,
+        }
+    }
+
+    /// Everything that must stay in the block store for it.
+    pub(crate) fn needed(&self) -> Option<Content> {
+        match &self.making {
+            Some(Making::Blocks(blocks)) if self.state == SnapshotState::Pending => blocks.base,
+            _ => self.content(),
         }
     }
 

@@ -5,7 +5,7 @@ mod harness;
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use harness::{MIB, Place, assert_same, nbd::Nbd, noise, saga, snap, sparse, volume};
+use harness::{MIB, Place, assert_same, copy, nbd::Nbd, noise, saga, snap, sparse, volume};
 use vmint_api::storage::v1 as pb;
 use vmint_disk::{Base, Span, Volume as Disk};
 
@@ -28,18 +28,6 @@ impl Base for Blank {
 
 fn open(dir: &Path, size: usize) -> Disk {
     Disk::open(dir, |_| Ok(Arc::new(Blank(size as u64)) as Arc<dyn Base>)).unwrap()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

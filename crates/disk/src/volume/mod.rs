@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-pub use frozen::Frozen;
+pub use frozen::{Frozen, freeze_all};
 pub use stack::Extent;
 pub(crate) use stack::Stack;
 

@@ -114,6 +114,48 @@ impl GatewayService for Grpc {
         forward!(self, request, terminate_instances)
     }
 
+    async fn attach_volume(
+        &self,
+        request: Request<pb::AttachVolumeRequest>,
+    ) -> Result<Response<pb::AttachVolumeResponse>, Status> {
+        forward!(self, request, attach_volume)
+    }
+
+    async fn detach_volume(
+        &self,
+        request: Request<pb::DetachVolumeRequest>,
+    ) -> Result<Response<pb::DetachVolumeResponse>, Status> {
+        forward!(self, request, detach_volume)
+    }
+
+    async fn modify_volume_attachment(
+        &self,
+        request: Request<pb::ModifyVolumeAttachmentRequest>,
+    ) -> Result<Response<pb::ModifyVolumeAttachmentResponse>, Status> {
+        forward!(self, request, modify_volume_attachment)
+    }
+
+    async fn modify_snapshot_permission(
+        &self,
+        request: Request<pb::ModifySnapshotPermissionRequest>,
+    ) -> Result<Response<pb::ModifySnapshotPermissionResponse>, Status> {
+        forward!(self, request, modify_snapshot_permission)
+    }
+
+    async fn get_snapshot_permission(
+        &self,
+        request: Request<pb::GetSnapshotPermissionRequest>,
+    ) -> Result<Response<pb::GetSnapshotPermissionResponse>, Status> {
+        forward!(self, request, get_snapshot_permission)
+    }
+
+    async fn reset_snapshot_permission(
+        &self,
+        request: Request<pb::ResetSnapshotPermissionRequest>,
+    ) -> Result<Response<pb::ResetSnapshotPermissionResponse>, Status> {
+        forward!(self, request, reset_snapshot_permission)
+    }
+
     async fn list_sagas(
         &self,
         _: Request<pb::ListSagasRequest>,

@@ -139,16 +139,19 @@ pub(super) fn volumes(
         let why = format!("that would be {count} disks; launch at most {MAX_VOLUMES} at once");
         return Err(GatewayError::invalid("count", why));
     }
-    let volume = |instance_id: &String, (device, ebs): &(String, EbsBlockDevice)| NewVolume {
-        volume_id: VolumeId::random().to_string(),
-        snapshot_id: ebs.snapshot_id.clone(),
-        size_gib: ebs.size_gib,
-        instance_id: instance_id.clone(),
-        device_name: device.clone(),
-        delete_on_termination: ebs.delete_on_termination.unwrap_or(true),
-        product_codes: Vec::new(),
-    };
-    let of = |id| disks.iter().map(move |disk| volume(id, disk));
+    let volume =
+        |instance_id: &String, n: usize, (device, ebs): &(String, EbsBlockDevice)| NewVolume {
+            volume_id: VolumeId::random().to_string(),
+            snapshot_id: ebs.snapshot_id.clone(),
+            size_gib: ebs.size_gib,
+            instance_id: instance_id.clone(),
+            device_name: device.clone(),
+            delete_on_termination: ebs.delete_on_termination.unwrap_or(true),
+            product_codes: Vec::new(),
+            // The root comes first.
+            boot: n == 0,
+        };
+    let of = |id| disks.iter().enumerate().map(move |(n, disk)| volume(id, n, disk));
     Ok(instance_ids.iter().flat_map(of).collect())
 }
 
@@ -249,6 +252,7 @@ mod tests {
         let ids: HashSet<_> = made.iter().map(|v| &v.volume_id).collect();
         assert_eq!((made.len(), ids.len()), (4, 4));
         assert!(made.iter().all(|v| v.delete_on_termination));
+        assert_eq!(made.iter().map(|v| v.boot).collect::<Vec<_>>(), [true, false, true, false]);
         let many: Vec<_> = (0..60).map(|n| format!("i-{n}")).collect();
         assert_eq!(field(volumes(&disks, &many).unwrap_err()), "count");
     }

@@ -1,11 +1,14 @@
 //! What the gateway does itself, one verb a file.
 
 mod add_product_code;
+mod attach_volume;
 mod copy_image;
 mod create_image;
 mod deregister_image;
+mod detach_volume;
 mod find_image;
 mod import_image;
+mod keep_volume;
 mod launch;
 mod launch_plan;
 mod list_images;
@@ -14,6 +17,7 @@ mod modify_launch_permission;
 mod pending_image;
 mod register_image;
 mod run_instances;
+mod share_snapshot;
 mod terminate_instances;
 mod watch_image;
 
@@ -62,6 +66,10 @@ pub(crate) fn kinds(peers: &Peers) -> Kinds {
         .with(add_product_code::AddProduct { peers: peers.clone() })
         .with(launch::Launch { peers: peers.clone() })
         .with(terminate_instances::Terminate { peers: peers.clone() })
+        .with(attach_volume::Attach { peers: peers.clone() })
+        .with(detach_volume::Detach { peers: peers.clone() })
+        .with(keep_volume::Keep { peers: peers.clone() })
+        .with(share_snapshot::ShareSnapshot { peers: peers.clone() })
 }
 
 /// What a repeated request is known by.

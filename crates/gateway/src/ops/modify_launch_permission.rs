@@ -81,7 +81,7 @@ impl Gateway {
     }
 }
 
-fn check_accounts(field: &str, ids: &[String]) -> Result<(), GatewayError> {
+pub(super) fn check_accounts(field: &str, ids: &[String]) -> Result<(), GatewayError> {
     for (at, id) in ids.iter().enumerate() {
         id.parse::<AccountId>()
             .map_err(|error| GatewayError::invalid(format!("{field}[{at}]"), error.to_string()))?;

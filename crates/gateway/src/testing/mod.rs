@@ -17,6 +17,8 @@ use vmint_api::{
     marketplace::v1::marketplace_service_server::MarketplaceServiceServer,
     permissions::v1::permissions_internal_service_server::PermissionsInternalServiceServer,
     permissions::v1::permissions_service_server::PermissionsServiceServer,
+    permissions::v1::snapshot_internal_service_server::SnapshotInternalServiceServer,
+    storage::v1::volume_internal_service_server::VolumeInternalServiceServer,
     storage::v1::{
         storage_internal_service_server::StorageInternalServiceServer,
         transfer_internal_service_server::TransferInternalServiceServer,
@@ -64,6 +66,8 @@ impl Lab {
             .add_service(MarketplaceServiceServer::new(fake.clone()))
             .add_service(StorageInternalServiceServer::new(fake.clone()))
             .add_service(TransferInternalServiceServer::new(fake.clone()))
+            .add_service(VolumeInternalServiceServer::new(fake.clone()))
+            .add_service(SnapshotInternalServiceServer::new(fake.clone()))
             .add_service(LauncherInternalServiceServer::new(fake.clone()))
             .add_service(LauncherServiceServer::new(fake))
             .serve_with_incoming(UnixListenerStream::new(listener));

@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 use vmint_api::{
     catalog::v1::{Architecture, Image, ImageState},
     launcher::v1::{AttachedVolume, Instance, InstanceState},
-    storage::v1::{ImportTask, Snapshot, SnapshotState, TransferState, Volume},
+    storage::v1::{AttachmentState, ImportTask, Snapshot, SnapshotState, TransferState, Volume},
     types::v1::{BlockDeviceMapping, EbsBlockDevice, SagaStep},
 };
 use vmint_rpc::{Caller, Fault, Kind};
@@ -17,6 +17,8 @@ pub(crate) const IMAGE: &str = "ami-00000000000000001";
 pub(crate) const SNAPSHOT: &str = "snap-00000000000000001";
 pub(crate) const INSTANCE: &str = "i-00000000000000001";
 pub(crate) const VOLUME: &str = "vol-00000000000000001";
+/// At no instance.
+pub(crate) const SPARE: &str = "vol-00000000000000002";
 pub(crate) const PRODUCT: &str = "paidproduct";
 
 /// All that the fake services know.
@@ -47,6 +49,10 @@ pub(crate) struct World {
     pub(crate) callers: Vec<Caller>,
     pub(crate) headers: Vec<String>,
     pub(crate) calls: Vec<String>,
+    /// Which saga attached a volume.
+    pub(crate) attached_by: BTreeMap<String, String>,
+    pub(crate) snapshot_grants: BTreeMap<String, BTreeSet<String>>,
+    pub(crate) snapshot_hints: BTreeMap<String, Vec<String>>,
 }
 
 pub(crate) fn refuse(kind: Kind, reason: &'static str, domain: &str) -> Status {
@@ -119,6 +125,36 @@ impl World {
         world
     }
 
+    /// The same, and a volume beside it.
+    pub(crate) fn with_a_spare_volume() -> Self {
+        let mut world = Self::with_one_of_each();
+        let volume = Volume {
+            volume_id: SPARE.to_owned(),
+            account_id: OWNER.to_owned(),
+            size_bytes: 1 << 30,
+            ..Volume::default()
+        };
+        world.volumes.insert(SPARE.to_owned(), volume);
+        world
+    }
+
+    /// The same, with the volume attached.
+    pub(crate) fn with_a_plugged_volume() -> Self {
+        let mut world = Self::with_a_spare_volume();
+        let volume = world.volumes.get_mut(SPARE).unwrap();
+        volume.instance_id = INSTANCE.to_owned();
+        volume.device_name = "/dev/sdf".to_owned();
+        volume.set_attachment_state(AttachmentState::Attached);
+        let plug = AttachedVolume {
+            volume_id: SPARE.to_owned(),
+            device_name: "/dev/sdf".to_owned(),
+            size_bytes: 1 << 30,
+            ..AttachedVolume::default()
+        };
+        world.instances.get_mut(INSTANCE).unwrap().volumes.push(plug);
+        world
+    }
+
     pub(crate) fn add_snapshot(&mut self, id: &str, account: &str) {
         let snapshot = Snapshot {
             snapshot_id: id.to_owned(),
@@ -160,9 +196,20 @@ impl World {
     pub(crate) fn assert_no_loose_ends(&self) {
         assert!(self.pins.is_empty(), "pins are left: {:?}", self.pins);
         for volume in self.volumes.values() {
+            let plugged = |i: &Instance| {
+                i.state() == InstanceState::Running
+                    && i.volumes.iter().any(|plug| plug.volume_id == volume.volume_id)
+            };
+            if volume.instance_id.is_empty() {
+                assert!(!self.instances.values().any(plugged), "at no instance: {volume:?}");
+                continue;
+            }
             let instance = self.instances.get(&volume.instance_id);
             let alive = instance.is_some_and(|i| i.state() == InstanceState::Running);
             assert!(alive, "a volume without its instance: {volume:?}");
+            assert!(instance.is_some_and(plugged), "a volume without its plug: {volume:?}");
+            let settled = [AttachmentState::Unspecified, AttachmentState::Attached];
+            assert!(settled.contains(&volume.attachment_state()), "a volume hangs: {volume:?}");
         }
         for machine in &self.machines {
             let state = self.instances.get(machine).map(Instance::state);
@@ -221,6 +268,7 @@ impl World {
             running,
             available,
             volumes: self.volumes.len(),
+            attached: self.volumes.values().filter(|v| !v.instance_id.is_empty()).count(),
             snapshots: self.snapshots.len(),
             holds: self.holds.len(),
         }
@@ -233,6 +281,7 @@ pub(crate) struct Census {
     pub(crate) running: usize,
     pub(crate) available: usize,
     pub(crate) volumes: usize,
+    pub(crate) attached: usize,
     pub(crate) snapshots: usize,
     pub(crate) holds: usize,
 }

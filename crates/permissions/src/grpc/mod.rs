@@ -3,6 +3,7 @@
 mod convert;
 mod internal;
 mod keys;
+mod snapshots;
 
 use tonic::{Request, Response, Status};
 use vmint_api::permissions::v1 as pb;
@@ -13,6 +14,7 @@ use crate::{Permissions, PermissionsError as E, ops::Page};
 use convert::Listing;
 
 pub use internal::Internal;
+pub use snapshots::Snapshots;
 
 /// Serves a [`Permissions`] to users, behind the gateway.
 #[derive(Debug, Clone)]

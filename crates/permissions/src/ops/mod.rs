@@ -16,6 +16,7 @@ mod own_image;
 mod record_key_use;
 mod revoke_session;
 mod share_image;
+mod share_snapshot;
 mod signing_key;
 mod update_access_key;
 
@@ -25,7 +26,7 @@ use vmint_store::Store;
 
 use crate::{
     WrappingKey,
-    store::{AccessKeys, Accounts, Sessions, Shares},
+    store::{AccessKeys, Accounts, Sessions, Shares, VolumeShares},
 };
 
 pub use bootstrap::{First, FirstAccount, Made};
@@ -43,6 +44,7 @@ pub struct Permissions {
     access_keys: AccessKeys,
     sessions: Sessions,
     shares: Shares,
+    volume_shares: VolumeShares,
 }
 
 impl Permissions {
@@ -54,7 +56,8 @@ impl Permissions {
             accounts: Accounts::new(store.clone()),
             access_keys: AccessKeys::new(store.clone(), wrapping, access_keys.max(1)),
             sessions: Sessions::new(store.clone()),
-            shares: Shares::new(store),
+            shares: Shares::new(store.clone()),
+            volume_shares: VolumeShares::new(store),
         }
     }
 }

@@ -97,7 +97,7 @@ fn same_revision(tx: &Tx<'_>) -> Result<u64, StoreError> {
     Ok(REVISION.get(tx, &0)?.unwrap_or_default().value)
 }
 
-fn next_revision(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+pub(super) fn next_revision(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
     let value = same_revision(tx)? + 1;
     REVISION.put(tx, &0, &NumberRecord { value })?;
     Ok(value)

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use prost::Message;
 use prost_types::Timestamp;
 use vmint_api::storage::v1 as pb;
-use vmint_api::types::v1::SagaStep;
+use vmint_api::types::v1::{SagaStep, Tag};
 use vmint_ids::{AccountId, ProductCode};
 use vmint_rpc::{Caller, PageToken};
 
@@ -14,6 +14,9 @@ use crate::{
     key::Wish,
     ops::{NewVolume, Step},
     snapshot::{SnapshotState, gib},
+    tag::Tags,
+    volume::Plug,
+    volume_type::VolumeType,
 };
 
 /// Parses one id or other short text of the request.
@@ -27,6 +30,14 @@ where
         value: text.chars().take(64).collect(),
         rule: error.to_string(),
     })
+}
+
+/// Parses an id that may be left out.
+pub(super) fn optional_id<T: FromStr>(field: &'static str, text: &str) -> Result<Option<T>>
+where
+    T::Err: std::fmt::Display,
+{
+    if text.is_empty() { Ok(None) } else { id(field, text).map(Some) }
 }
 
 /// Parses at most 1000 ids.
@@ -97,11 +108,7 @@ pub(super) fn time(ms: u64) -> Timestamp {
 }
 
 pub(super) fn new_volume(wanted: &pb::NewVolume) -> Result<NewVolume> {
-    let snapshot = if wanted.snapshot_id.is_empty() {
-        None
-    } else {
-        Some(id("volumes.snapshot_id", &wanted.snapshot_id)?)
-    };
+    let snapshot = optional_id("volumes.snapshot_id", &wanted.snapshot_id)?;
     Ok(NewVolume {
         id: id("volumes.volume_id", &wanted.volume_id)?,
         snapshot,
@@ -110,14 +117,15 @@ pub(super) fn new_volume(wanted: &pb::NewVolume) -> Result<NewVolume> {
         device: wanted.device_name.clone(),
         delete_on_termination: wanted.delete_on_termination,
         product_codes: codes(&wanted.product_codes)?,
+        boot: wanted.boot,
     })
 }
 
 pub(super) fn snapshot(snapshot: &Snapshot) -> pb::Snapshot {
-    let (state, reason, progress) = match &snapshot.state {
-        SnapshotState::Pending => (pb::SnapshotState::Pending, "", 0),
-        SnapshotState::Completed(_) => (pb::SnapshotState::Completed, "", 100),
-        SnapshotState::Error(why) => (pb::SnapshotState::Error, why.as_str(), 0),
+    let (state, reason) = match &snapshot.state {
+        SnapshotState::Pending => (pb::SnapshotState::Pending, ""),
+        SnapshotState::Completed(_) => (pb::SnapshotState::Completed, ""),
+        SnapshotState::Error(why) => (pb::SnapshotState::Error, why.as_str()),
     };
     pb::Snapshot {
         snapshot_id: snapshot.id.to_string(),
@@ -125,7 +133,7 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> pb::Snapshot {
         description: snapshot.description.clone(),
         state: state.into(),
         state_reason: reason.to_owned(),
-        progress_percent: progress,
+        progress_percent: snapshot.progress().into(),
         size_gib: gib(snapshot.size_bytes),
         size_bytes: number(snapshot.size_bytes),
         volume_id: snapshot.volume.map(|id| id.to_string()).unwrap_or_default(),
@@ -138,6 +146,8 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> pb::Snapshot {
         pause_micros: number(snapshot.pause_micros),
         encrypted: snapshot.seal.is_some(),
         kms_key_id: snapshot.seal.map(|seal| seal.key.to_string()).unwrap_or_default(),
+        tags: tags(&snapshot.tags),
+        parent_snapshot_id: snapshot.parent.map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 
@@ -161,5 +171,39 @@ pub(super) fn volume(volume: &Volume, written_bytes: u64) -> pb::Volume {
         written_bytes: number(written_bytes),
         encrypted: volume.seal.is_some(),
         kms_key_id: volume.seal.map(|seal| seal.key.to_string()).unwrap_or_default(),
+        tags: tags(&volume.tags),
+        volume_type: volume_type(volume.performance.kind).into(),
+        iops: volume.performance.iops,
+        throughput_mibps: volume.performance.throughput,
+        availability_zone: volume.zone.clone(),
+        size_gib: gib(volume.size_bytes),
+        attachment_state: attached.map(|at| plug(at.plug)).unwrap_or_default().into(),
+        attach_time: attached.map(|at| time(at.attached_ms)),
+        boot: attached.is_some_and(|at| at.boot),
+    }
+}
+
+fn tags(tags: &Tags) -> Vec<Tag> {
+    let tag = |(key, value): (&String, &String)| Tag { key: key.clone(), value: value.clone() };
+    tags.iter().map(tag).collect()
+}
+
+fn plug(plug: Plug) -> pb::AttachmentState {
+    match plug {
+        Plug::Attaching => pb::AttachmentState::Attaching,
+        Plug::Attached => pb::AttachmentState::Attached,
+        Plug::Detaching => pb::AttachmentState::Detaching,
+    }
+}
+
+pub(super) fn volume_type(kind: VolumeType) -> pb::VolumeType {
+    match kind {
+        VolumeType::Gp2 => pb::VolumeType::Gp2,
+        VolumeType::Gp3 => pb::VolumeType::Gp3,
+        VolumeType::Io1 => pb::VolumeType::Io1,
+        VolumeType::Io2 => pb::VolumeType::Io2,
+        VolumeType::St1 => pb::VolumeType::St1,
+        VolumeType::Sc1 => pb::VolumeType::Sc1,
+        VolumeType::Standard => pb::VolumeType::Standard,
     }
 }

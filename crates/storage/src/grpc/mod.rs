@@ -1,18 +1,27 @@
 //! Storage over gRPC: read the request, call one verb, write the answer.
 
+mod asks;
+mod blocks;
 mod convert;
 mod export;
 mod follow;
 mod internal;
 mod keys;
 mod public;
+mod snapshots;
 mod transfer;
 mod transfer_convert;
 mod transfer_internal;
+mod volumes;
+mod volumes_internal;
 
+pub use blocks::Blocks;
 pub use export::Exports;
 pub use internal::Internal;
 pub use keys::Keys;
 pub use public::Public;
+pub use snapshots::Snapshots;
 pub use transfer::Transfer;
 pub use transfer_internal::TransferInternal;
+pub use volumes::Volumes;
+pub use volumes_internal::VolumesInternal;

@@ -11,7 +11,10 @@ use vmint_ids::AccountId;
 use vmint_rpc::{Caller, PageToken, to_status};
 use vmint_store::Asked;
 
-use super::convert::{account_of, id, page_size, page_start, snapshot, volume};
+use super::{
+    asks,
+    convert::{account_of, id, number, page_size, page_start, snapshot, volume},
+};
 use crate::{Storage, StorageError};
 
 /// Serves accounts.
@@ -99,13 +102,12 @@ impl StorageService for Public {
     ) -> Answer<pb::ListSnapshotsResponse> {
         let account = account_of(Caller::of_account(&request)?).map_err(status)?;
         let request = request.into_inner();
-        let canonical = pb::ListSnapshotsRequest::default();
+        let (query, canonical) = asks::snapshots(account, &request).map_err(status)?;
         let after = page_start(&request.page_token, &canonical, account).map_err(status)?;
         let size = page_size(request.page_size);
-        let page = self.0.list_snapshots(account, after, size).map_err(status)?;
-        let last = page.items.last().filter(|_| page.more).map(|found| found.id);
+        let (page, last) = self.0.list_snapshots(&query, after, size).map_err(status)?;
         Ok(Response::new(pb::ListSnapshotsResponse {
-            snapshots: page.items.iter().map(snapshot).collect(),
+            snapshots: page.iter().map(snapshot).collect(),
             next_page_token: token(last, &canonical, account),
         }))
     }
@@ -129,14 +131,13 @@ impl StorageService for Public {
     ) -> Answer<pb::ListVolumesResponse> {
         let account = account_of(Caller::of_account(&request)?).map_err(status)?;
         let request = request.into_inner();
-        let canonical = pb::ListVolumesRequest::default();
+        let (query, canonical) = asks::volumes(account, &request).map_err(status)?;
         let after = page_start(&request.page_token, &canonical, account).map_err(status)?;
         let size = page_size(request.page_size);
-        let page = self.0.list_volumes(account, after, size).map_err(status)?;
-        let last = page.items.last().filter(|_| page.more).map(|found| found.id);
+        let (page, last) = self.0.list_volumes(&query, after, size).map_err(status)?;
         let show = |found| volume(found, self.0.written_bytes(found));
         Ok(Response::new(pb::ListVolumesResponse {
-            volumes: page.items.iter().map(show).collect(),
+            volumes: page.iter().map(show).collect(),
             next_page_token: token(last, &canonical, account),
         }))
     }
@@ -148,13 +149,20 @@ impl StorageService for Public {
         let caller = Caller::of_account(&request)?;
         let account = account_of(caller).map_err(status)?;
         let usage = self.0.usage(account, caller.is_operator()).map_err(status)?;
-        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let quota = self.0.config.quota;
         Ok(Response::new(pb::GetUsageResponse {
             logical_bytes: number(usage.logical_bytes),
             stored_bytes: number(usage.stored_bytes),
             chunks: number(usage.chunks),
             snapshots: number(usage.snapshots),
             volumes: number(usage.volumes),
+            volume_bytes: number(usage.volume_bytes),
+            quota: Some(pb::Quota {
+                snapshots: number(quota.snapshots),
+                snapshot_bytes: number(quota.snapshot_bytes),
+                volumes: number(quota.volumes),
+                volume_bytes: number(quota.volume_bytes),
+            }),
         }))
     }
 }

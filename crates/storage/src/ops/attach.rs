@@ -1,10 +1,6 @@
 //! Volumes for a launch: made, opened, served.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use tokio::time::timeout;
 use vmint_ids::{AccountId, InstanceId, ProductCode, SnapshotId, VolumeId};
@@ -13,8 +9,8 @@ use vmint_store::TxError;
 use super::Step;
 use crate::{
     Content, Result, Storage, StorageError, Volume,
-    store::{fence, snapshots, volumes},
-    volume::{Attachment, size_for},
+    store::{fence, held, snapshots, volumes},
+    volume::{Attachment, Begin, Plug},
 };
 
 /// How long snapshots under way may take to end at shutdown.
@@ -31,6 +27,7 @@ pub(crate) struct NewVolume {
     pub(crate) device: String,
     pub(crate) delete_on_termination: bool,
     pub(crate) product_codes: Vec<ProductCode>,
+    pub(crate) boot: bool,
 }
 
 impl Storage {
@@ -42,6 +39,7 @@ impl Storage {
         account: AccountId,
         wanted: Vec<NewVolume>,
     ) -> Result<Vec<(Volume, PathBuf)>> {
+        let quota = self.config.quota;
         let capabilities = wanted.iter().map(|_| capability()).collect::<Result<Vec<_>>>()?;
         let made = self
             .records
@@ -58,6 +56,7 @@ impl Storage {
                     volumes::put(tx, &volume)?;
                     made.push(volume);
                 }
+                held::within(tx, account, &quota)?;
                 Ok(made)
             })
             .await?;
@@ -80,6 +79,7 @@ impl Storage {
     /// record behind its directory, sockets of nobody.
     pub async fn restore(&self) -> Result<()> {
         self.finish_doomed().await?;
+        self.records.count_all().await?;
         let storage = self.clone();
         let moved = Self::blocking(move || {
             let (mut after, mut moved) = (None, Vec::new());
@@ -114,7 +114,8 @@ impl Storage {
         for (id, base) in moved {
             self.record_base(id, base).await?;
         }
-        self.restore_transfers().await
+        self.restore_transfers().await?;
+        self.resume().await
     }
 
     /// Serves a volume if it is attached; answers what lies under it, which a
@@ -145,50 +146,46 @@ impl Storage {
     }
 }
 
+/// A volume over its snapshot, at its instance.
 fn new_volume(
     read: &impl vmint_store::Read,
     account: AccountId,
     wanted: NewVolume,
     capability: String,
 ) -> Result<Volume> {
-    let mut product_codes: BTreeSet<_> = wanted.product_codes.into_iter().collect();
-    let mut seal = None;
-    let base = match wanted.snapshot {
-        Some(id) => {
-            let snapshot = snapshots::find(read, id)?.ok_or(StorageError::NoSuchSnapshot { id })?;
-            product_codes.extend(snapshot.product_codes.iter().cloned());
-            seal = snapshot.seal;
-            Some(snapshot.content().ok_or(StorageError::NotCompleted { id })?)
-        }
-        None => None,
-    };
-    Storage::may_use(read, base)?;
-    let size_bytes = size_for(wanted.size_gib, base.map(|content| content.size_bytes))?;
-    Ok(Volume {
-        id: wanted.id,
-        account,
+    let source = wanted
+        .snapshot
+        .map(|id| snapshots::find(read, id)?.ok_or(StorageError::NoSuchSnapshot { id }));
+    let begin = Begin {
         snapshot: wanted.snapshot,
-        size_bytes,
-        base,
-        attachment: Some(Attachment {
-            instance: wanted.instance,
-            device: wanted.device,
-            delete_on_termination: wanted.delete_on_termination,
-            capability,
-        }),
-        product_codes,
-        created_ms: now_ms(),
-        seal,
-    })
+        size_gib: wanted.size_gib,
+        product_codes: wanted.product_codes.into_iter().collect(),
+        ..Begin::default()
+    };
+    let mut volume = Volume::begun(wanted.id, account, begin, source.transpose()?.as_ref())?;
+    Storage::may_use(read, volume.base)?;
+    volume.created_ms = now_ms();
+    volume.attachment = Some(Attachment {
+        instance: wanted.instance,
+        device: wanted.device,
+        delete_on_termination: wanted.delete_on_termination,
+        capability,
+        plug: Plug::Attached,
+        attached_ms: volume.created_ms,
+        boot: wanted.boot,
+        saga: String::new(),
+    });
+    Ok(volume)
 }
 
-fn now_ms() -> u64 {
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)).unwrap_or_default()
 }
 
 /// 128 random bits as text.
-fn capability() -> Result<String> {
+pub(super) fn capability() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(hex::encode(bytes))

@@ -14,7 +14,7 @@ impl Storage {
         let mut after = None;
         loop {
             let snapshots = self.records.all_snapshots(after, STEP)?;
-            needed.extend(snapshots.iter().filter_map(crate::Snapshot::content));
+            needed.extend(snapshots.iter().filter_map(crate::Snapshot::needed));
             match snapshots.last() {
                 Some(last) => after = Some(last.id),
                 None => break,

@@ -10,7 +10,7 @@ use crate::{
     Result, Snapshot, Storage, StorageError,
     key::Wish,
     snapshot::SnapshotState,
-    store::{fence, snapshots},
+    store::{fence, held, snapshots},
 };
 
 impl Storage {
@@ -36,6 +36,7 @@ impl Storage {
             }
         }
         let _listed = self.listing.read().await;
+        let quota = self.config.quota;
         self.records
             .commit(move |tx| {
                 fence(tx, step.epoch)?;
@@ -55,22 +56,14 @@ impl Storage {
                     let cover = covered.get(&id);
                     let cover =
                         cover.ok_or(TxError::Refused(StorageError::NoSuchSnapshot { id }))?;
-                    let copy = Snapshot {
-                        id,
-                        state: SnapshotState::Completed(cover.content),
-                        seal: cover.seal,
-                        account,
-                        description: description.clone(),
-                        images: [image].into(),
-                        created_ms: tx.now_ms(),
-                        new_bytes: 0,
-                        stored_bytes: 0,
-                        volume: None,
-                        ..source
-                    };
+                    let mut copy = source.copied(id, account, cover.content, cover.seal);
+                    copy.description.clone_from(&description);
+                    copy.images.insert(image);
+                    copy.created_ms = tx.now_ms();
                     snapshots::put(tx, &copy)?;
                     copies.push(copy);
                 }
+                held::within(tx, account, &quota)?;
                 Ok((copies, covered))
             })
             .await

@@ -34,6 +34,9 @@ impl Storage {
                 })
             })
             .await?;
+        // Blocks that were sent for it, if it was still taking any.
+        let storage = self.clone();
+        Self::blocking(move || Ok(storage.sent.remove(id)?)).await?;
         tracing::info!(snapshot = %id, %account, "deleted");
         Ok(())
     }

@@ -12,15 +12,15 @@ use super::Step;
 use crate::{
     Content, Result, Snapshot, Storage, StorageError, Volume,
     snapshot::{Consistency, SnapshotState},
-    store::{fence, snapshots, volumes},
+    store::{fence, held, snapshots, volumes},
 };
 
 /// A volume as it was at the moment, and what becomes of it.
-struct Taken {
-    volume: Volume,
-    snapshot: Snapshot,
-    frozen: Frozen,
-    pause_micros: u64,
+pub(super) struct Taken {
+    pub(super) volume: Volume,
+    pub(super) snapshot: Snapshot,
+    pub(super) frozen: Frozen,
+    pub(super) pause_micros: u64,
 }
 
 impl Storage {
@@ -66,7 +66,7 @@ impl Storage {
         let mut made = Vec::new();
         for (snapshot, taken) in taken {
             made.push(match taken {
-                Some(taken) => self.seal(step.clone(), taken).await?,
+                Some(taken) => self.seal(Some(step.clone()), taken).await?,
                 None => snapshot,
             });
         }
@@ -102,6 +102,7 @@ impl Storage {
         pairs: Vec<(VolumeId, SnapshotId)>,
         description: String,
     ) -> Result<Vec<(Volume, Snapshot)>> {
+        let quota = self.config.quota;
         self.records
             .commit(move |tx| {
                 fence(tx, step.epoch)?;
@@ -129,6 +130,7 @@ impl Storage {
                     snapshots::put(tx, &snapshot)?;
                     pending.push((volume, snapshot));
                 }
+                held::within(tx, account, &quota)?;
                 Ok(pending)
             })
             .await
@@ -145,17 +147,19 @@ impl Storage {
     }
 
     /// Chunks what changed, records it, and puts the volume on top of it.
-    async fn seal(&self, step: Step, taken: Taken) -> Result<Snapshot> {
+    pub(super) async fn seal(&self, step: Option<Step>, taken: Taken) -> Result<Snapshot> {
         let storage = self.clone();
+        let progress = self.progress.of(taken.snapshot.id);
         let (sealed, content, taken) = Self::blocking(move || {
             let base = Self::base_of(&taken)?;
             let tree = storage.tree(&base)?;
-            let sealed = storage.blocks.edit(
-                &tree,
-                taken.frozen.size(),
-                &taken.frozen.dirty(),
-                &mut |range, buffer| taken.frozen.read_at(range.start, buffer),
-            )?;
+            let dirty = taken.frozen.dirty();
+            progress.whole(dirty.iter().map(|range| range.end - range.start).sum());
+            let sealed =
+                storage.blocks.edit(&tree, taken.frozen.size(), &dirty, &mut |range, buffer| {
+                    progress.reached(range.end - range.start);
+                    taken.frozen.read_at(range.start, buffer)
+                })?;
             let content = Content { root: sealed.root, size_bytes: taken.frozen.size(), ..base };
             Ok((sealed, content, taken))
         })
@@ -166,12 +170,15 @@ impl Storage {
         let snapshot = self
             .records
             .commit(move |tx| {
-                fence(tx, step.epoch)?;
+                if let Some(step) = step {
+                    fence(tx, step.epoch)?;
+                }
                 // Undone meanwhile: then it stays away.
                 let found = snapshots::find(tx, id).map_err(TxError::Refused)?;
                 let mut snapshot =
                     found.ok_or(TxError::Refused(StorageError::NoSuchSnapshot { id }))?;
                 snapshot.state = SnapshotState::Completed(content);
+                snapshot.making = None;
                 snapshot.new_bytes = new_bytes;
                 snapshot.stored_bytes = stored_bytes;
                 snapshot.pause_micros = pause_micros;

@@ -11,7 +11,7 @@ use vmint_store::Asked;
 use crate::{
     Content, Result, Snapshot, Storage, StorageError,
     snapshot::{Consistency, SnapshotState},
-    store::{LEDGER, snapshots},
+    store::{LEDGER, held, snapshots},
 };
 
 /// How much of a disk is read at once, and may come in one piece.
@@ -131,12 +131,14 @@ impl Storage {
         snapshot.state = SnapshotState::Completed(content);
         snapshot.new_bytes = sealed.new_bytes;
         snapshot.stored_bytes = sealed.stored_bytes;
+        let quota = self.config.quota;
         let answer = self
             .records
             .commit(move |tx| {
                 LEDGER.once(tx, &asked, |tx| {
                     snapshot.created_ms = tx.now_ms();
                     snapshots::put(tx, &snapshot)?;
+                    held::within(tx, account, &quota)?;
                     Ok(Answer { snapshot: snapshot.id.to_string(), format: format.to_string() })
                 })
             })

@@ -3,8 +3,12 @@
 mod attach;
 mod collect;
 mod copy;
+mod copy_snapshot;
 mod cover;
+mod create_snapshot;
+mod create_volume;
 mod delete;
+mod delete_volume;
 mod export;
 pub(crate) mod fetch;
 mod freeze;
@@ -13,8 +17,15 @@ mod import_task;
 mod keys;
 mod lineage;
 mod list;
+mod modify_volume;
+mod plug_volume;
+mod put_block;
+mod read_blocks;
 mod release;
 mod run_import;
+mod share;
+mod start_snapshot;
+mod tag;
 mod upload;
 mod usage;
 mod uses;
@@ -26,14 +37,22 @@ use vmint_blocks::{BlockStore, Tree};
 use vmint_store::Store;
 
 use crate::{
-    Config, Content, FileKeys, Result, data_keys::DataKeys, live::Live, store::Records,
-    transfers::Transfers,
+    Config, Content, FileKeys, Result, block_token::BlockTokens, data_keys::DataKeys, live::Live,
+    progress::AllProgress, sent::AllSent, store::Records, transfers::Transfers,
 };
 
-pub(crate) use attach::NewVolume;
+pub(crate) use attach::{NewVolume, now_ms};
+pub(crate) use create_snapshot::{Labels, Selection};
 pub(crate) use export::Piece;
 pub(crate) use import::declared_format;
 pub(crate) use import_task::NewDisk;
+pub(crate) use list::{Scope, SnapshotQuery, VolumeQuery};
+pub(crate) use modify_volume::Change;
+pub(crate) use plug_volume::Place;
+pub(crate) use put_block::{NewBlock, Sink};
+pub(crate) use read_blocks::{BlockPage, MOST_BLOCKS};
+pub(crate) use start_snapshot::Start;
+pub(crate) use tag::Resource;
 pub(crate) use upload::{Digests, Holds, Sending};
 
 /// Storage itself, free of any transport. Cheap to clone.
@@ -43,6 +62,10 @@ pub struct Storage {
     pub(crate) blocks: BlockStore,
     pub(crate) live: Arc<Live>,
     pub(crate) keys: Arc<DataKeys>,
+    /// Blocks of snapshots that are being sent.
+    pub(crate) sent: Arc<AllSent>,
+    pub(crate) progress: AllProgress,
+    tokens: BlockTokens,
     pub(crate) config: Arc<Config>,
     /// What deduplication domains are derived from.
     secret: Arc<[u8]>,
@@ -75,6 +98,7 @@ impl Storage {
         let live = Live::new(volumes, config.exports_dir.clone(), keys.clone());
         let transfers = Arc::new(Transfers::new(&config.service.data));
         let net = Arc::new(fetch::Internet::new(&config.fetch));
+        let sent = AllSent::new(config.service.data.join("sent"));
         Self {
             transfers,
             net,
@@ -82,6 +106,9 @@ impl Storage {
             blocks,
             live: Arc::new(live),
             keys,
+            sent: Arc::new(sent),
+            progress: AllProgress::default(),
+            tokens: BlockTokens::new(secret),
             config: Arc::new(config),
             secret: secret.into(),
             heavy: Arc::new(tokio::sync::Semaphore::new(4)),

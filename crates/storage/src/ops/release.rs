@@ -23,6 +23,15 @@ impl Storage {
         let of = instances.clone();
         // Asked first: an older gateway must not unplug anything.
         self.records.commit(move |tx| fence(tx, step.epoch)).await?;
+        // Snapshots that were begun are of data that is about to go.
+        for instance in &instances {
+            for volume in volumes::of_instance(self.records.store(), *instance)? {
+                let goes = volume.attachment.as_ref().is_some_and(|at| at.delete_on_termination);
+                if goes && !undo {
+                    self.wait_for_snapshots(volume.id).await?;
+                }
+            }
+        }
         // Closed before the records go: a volume without a record but with a
         // socket would be nobody's.
         Self::blocking(move || {

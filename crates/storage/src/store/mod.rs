@@ -1,26 +1,37 @@
 //! What storage keeps, and how it is found again.
 
 pub(crate) mod exports;
+pub(crate) mod held;
 pub(crate) mod import_tasks;
 pub(crate) mod keys;
 mod record;
 pub(crate) mod snapshots;
 mod transfer_record;
 pub(crate) mod uploads;
+mod volume_record;
 pub(crate) mod volumes;
 
 use vmint_ids::{SnapshotId, VolumeId};
 use vmint_store::{Fence, Ledger, Read, Store, Table, Tx, TxError};
 
 use crate::{Result, StorageError};
-use record::{SnapshotRecord, VolumeRecord};
+use record::SnapshotRecord;
+use volume_record::VolumeRecord;
 
 pub(crate) static SNAPSHOTS: Table<SnapshotId, SnapshotRecord> = Table::new("snapshots.v1")
     .with_index("account", |_, record: &SnapshotRecord| vec![record.account.clone().into_bytes()])
     .with_index("image", |_, record: &SnapshotRecord| {
         record.images.iter().map(|image| image.clone().into_bytes()).collect()
     })
-    .with_index("lineage", |_, record: &SnapshotRecord| record.readable_lineage());
+    .with_index("lineage", |_, record: &SnapshotRecord| record.readable_lineage())
+    .with_index("grantee", |_, record: &SnapshotRecord| {
+        let Some(sharing) = &record.sharing else { return Vec::new() };
+        let public = sharing.public.then(|| EVERYBODY.to_owned());
+        sharing.accounts().chain(public).map(String::into_bytes).collect()
+    });
+
+/// Stands among the grantees for all accounts.
+const EVERYBODY: &str = "all";
 
 pub(crate) static VOLUMES: Table<VolumeId, VolumeRecord> = Table::new("volumes.v1")
     .with_index("account", |_, record: &VolumeRecord| vec![record.account.clone().into_bytes()])

@@ -4,8 +4,9 @@ use vmint_blocks::Root;
 
 use crate::{
     Content, StorageError,
-    snapshot::{Consistency, Seal, Snapshot, SnapshotState},
-    volume::{Attachment, Volume},
+    sharing::Sharing,
+    snapshot::{Blocks, Consistency, Making, Seal, Snapshot, SnapshotState},
+    tag::Tags,
 };
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -65,47 +66,55 @@ pub(crate) struct SnapshotRecord {
     pause_micros: u64,
     #[prost(message, optional, tag = "40")]
     seal: Option<SealRecord>,
+    #[prost(btree_map = "string, string", tag = "50")]
+    tags: Tags,
+    #[prost(message, optional, tag = "51")]
+    pub(crate) sharing: Option<SharingRecord>,
+    #[prost(string, tag = "52")]
+    parent: String,
+    /// While it is pending, of the volume's newest frozen layer.
+    #[prost(uint64, optional, tag = "53")]
+    layer: Option<u64>,
+    /// While it is pending, of blocks that are sent.
+    #[prost(message, optional, tag = "54")]
+    blocks: Option<BlocksRecord>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct VolumeRecord {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(string, tag = "2")]
-    pub(crate) account: String,
-    #[prost(string, tag = "3")]
-    snapshot: String,
-    #[prost(uint64, tag = "4")]
-    size_bytes: u64,
-    #[prost(message, optional, tag = "5")]
+pub(crate) struct SharingRecord {
+    #[prost(bool, tag = "1")]
+    pub(crate) public: bool,
+    /// As numbers: a thousand of them stay well under a page or two.
+    #[prost(fixed64, repeated, tag = "2")]
+    accounts: Vec<u64>,
+    #[prost(uint64, tag = "3")]
+    revision: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct BlocksRecord {
+    #[prost(message, optional, tag = "1")]
     base: Option<ContentRecord>,
-    #[prost(message, optional, tag = "6")]
-    pub(crate) attachment: Option<AttachmentRecord>,
-    #[prost(string, repeated, tag = "7")]
-    product_codes: Vec<String>,
-    #[prost(uint64, tag = "8")]
-    created_ms: u64,
-    #[prost(message, optional, tag = "40")]
-    pub(crate) seal: Option<SealRecord>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct AttachmentRecord {
-    #[prost(string, tag = "1")]
-    pub(crate) instance: String,
-    #[prost(string, tag = "2")]
-    device: String,
+    #[prost(uint64, tag = "2")]
+    timeout_ms: u64,
     #[prost(bool, tag = "3")]
-    delete_on_termination: bool,
-    #[prost(string, tag = "4")]
-    capability: String,
+    complete: bool,
 }
 
-fn texts<T: ToString>(values: impl IntoIterator<Item = T>) -> Vec<String> {
+impl SharingRecord {
+    /// The accounts it is shared with, as text.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = String> {
+        self.accounts.iter().map(|number| format!("{number:012}"))
+    }
+}
+
+pub(super) fn texts<T: ToString>(values: impl IntoIterator<Item = T>) -> Vec<String> {
     values.into_iter().map(|value| value.to_string()).collect()
 }
 
-fn parsed<T: std::str::FromStr, C: FromIterator<T>>(texts: &[String]) -> Result<C, StorageError> {
+pub(super) fn parsed<T: std::str::FromStr, C: FromIterator<T>>(
+    texts: &[String],
+) -> Result<C, StorageError> {
     texts.iter().map(|text| text.parse().map_err(|_| StorageError::Damaged)).collect()
 }
 
@@ -192,7 +201,41 @@ impl From<&Snapshot> for SnapshotRecord {
             },
             pause_micros: snapshot.pause_micros,
             seal: snapshot.seal.map(SealRecord::from),
+            tags: snapshot.tags.clone(),
+            sharing: (snapshot.sharing != Sharing::default())
+                .then(|| SharingRecord::from(&snapshot.sharing)),
+            parent: snapshot.parent.map(|id| id.to_string()).unwrap_or_default(),
+            layer: match &snapshot.making {
+                Some(Making::Freeze { layer }) => Some(*layer),
+                _ => None,
+            },
+            blocks: match &snapshot.making {
+                Some(Making::Blocks(blocks)) => Some(BlocksRecord {
+                    base: blocks.base.as_ref().map(ContentRecord::from),
+                    timeout_ms: blocks.timeout_ms,
+                    complete: blocks.complete,
+                }),
+                _ => None,
+            },
         }
+    }
+}
+
+impl From<&Sharing> for SharingRecord {
+    fn from(sharing: &Sharing) -> Self {
+        // Twelve digits always fit.
+        let number = |account: &vmint_ids::AccountId| account.to_string().parse().unwrap_or(0);
+        let accounts = sharing.accounts.iter().map(number).collect();
+        Self { public: sharing.public, accounts, revision: sharing.revision }
+    }
+}
+
+impl TryFrom<&SharingRecord> for Sharing {
+    type Error = StorageError;
+
+    fn try_from(record: &SharingRecord) -> Result<Self, StorageError> {
+        let accounts = record.accounts().map(|text| parse(&text)).collect::<Result<_, _>>()?;
+        Ok(Self { public: record.public, accounts, revision: record.revision })
     }
 }
 
@@ -226,53 +269,24 @@ impl TryFrom<&SnapshotRecord> for Snapshot {
             },
             pause_micros: record.pause_micros,
             seal: record.seal.as_ref().map(Seal::try_from).transpose()?,
-        })
-    }
-}
-
-impl From<&Volume> for VolumeRecord {
-    fn from(volume: &Volume) -> Self {
-        Self {
-            id: volume.id.to_string(),
-            account: volume.account.to_string(),
-            snapshot: volume.snapshot.map(|id| id.to_string()).unwrap_or_default(),
-            size_bytes: volume.size_bytes,
-            base: volume.base.as_ref().map(ContentRecord::from),
-            attachment: volume.attachment.as_ref().map(|attachment| AttachmentRecord {
-                instance: attachment.instance.to_string(),
-                device: attachment.device.clone(),
-                delete_on_termination: attachment.delete_on_termination,
-                capability: attachment.capability.clone(),
-            }),
-            product_codes: texts(&volume.product_codes),
-            created_ms: volume.created_ms,
-            seal: volume.seal.map(SealRecord::from),
-        }
-    }
-}
-
-impl TryFrom<&VolumeRecord> for Volume {
-    type Error = StorageError;
-
-    fn try_from(record: &VolumeRecord) -> Result<Self, StorageError> {
-        let attachment = record.attachment.as_ref().map(|attachment| {
-            Ok::<_, StorageError>(Attachment {
-                instance: parse(&attachment.instance)?,
-                device: attachment.device.clone(),
-                delete_on_termination: attachment.delete_on_termination,
-                capability: attachment.capability.clone(),
-            })
-        });
-        Ok(Self {
-            id: parse(&record.id)?,
-            account: parse(&record.account)?,
-            snapshot: optional(&record.snapshot)?,
-            size_bytes: record.size_bytes,
-            base: record.base.as_ref().map(Content::try_from).transpose()?,
-            attachment: attachment.transpose()?,
-            product_codes: parsed(&record.product_codes)?,
-            created_ms: record.created_ms,
-            seal: record.seal.as_ref().map(Seal::try_from).transpose()?,
+            tags: record.tags.clone(),
+            sharing: record
+                .sharing
+                .as_ref()
+                .map(Sharing::try_from)
+                .transpose()?
+                .unwrap_or_default(),
+            parent: optional(&record.parent)?,
+            making: match (&record.blocks, record.layer) {
+                (Some(blocks), _) => Some(Making::Blocks(Blocks {
+                    base: blocks.base.as_ref().map(Content::try_from).transpose()?,
+                    timeout_ms: blocks.timeout_ms,
+                    complete: blocks.complete,
+                })),
+                (None, Some(layer)) => Some(Making::Freeze { layer }),
+                (None, None) => None,
+            },
+            percent: 0,
         })
     }
 }

@@ -19,9 +19,11 @@ use tonic::{
 use vmint_api::{
     storage::v1 as pb,
     storage::v1::{
+        block_service_client::BlockServiceClient, block_service_server::BlockServiceServer,
         export_service_client::ExportServiceClient, export_service_server::ExportServiceServer,
         import_snapshot_request::Part, key_service_client::KeyServiceClient,
-        key_service_server::KeyServiceServer,
+        key_service_server::KeyServiceServer, snapshot_service_client::SnapshotServiceClient,
+        snapshot_service_server::SnapshotServiceServer,
         storage_internal_service_client::StorageInternalServiceClient,
         storage_internal_service_server::StorageInternalServiceServer,
         storage_service_client::StorageServiceClient, storage_service_server::StorageServiceServer,
@@ -29,13 +31,19 @@ use vmint_api::{
         transfer_internal_service_server::TransferInternalServiceServer,
         transfer_service_client::TransferServiceClient,
         transfer_service_server::TransferServiceServer,
+        volume_internal_service_client::VolumeInternalServiceClient,
+        volume_internal_service_server::VolumeInternalServiceServer,
+        volume_service_client::VolumeServiceClient, volume_service_server::VolumeServiceServer,
     },
     types::v1::SagaStep,
 };
 use vmint_blocks::{BlockStore, Stats};
 use vmint_daemon::ServiceConfig;
 use vmint_rpc::{Caller, Fault};
-use vmint_storage::{Config, Exports, Internal, Keys, Public, Storage, Transfer, TransferInternal};
+use vmint_storage::{
+    Blocks, Config, Exports, Internal, Keys, Public, Quota, Snapshots, Storage, Transfer,
+    TransferInternal, Volumes, VolumesInternal,
+};
 use vmint_store::Store;
 
 use nbd::Nbd;
@@ -66,13 +74,22 @@ impl Place {
 
     /// Starts the service on what is there.
     pub async fn start(&self) -> Running {
-        Running::start(self.path()).await
+        self.start_with(Quota::default()).await
+    }
+
+    /// Starts it with such quotas.
+    pub async fn start_with(&self, quota: Quota) -> Running {
+        Running::start_with(self.path(), quota).await
     }
 }
 
 impl Running {
     /// Starts the service on what lies under `place`.
     pub async fn start(place: &Path) -> Self {
+        Self::start_with(place, Quota::default()).await
+    }
+
+    async fn start_with(place: &Path, quota: Quota) -> Self {
         let data = place.join("storage");
         std::fs::create_dir_all(&data).unwrap();
         let mut config = Config::new(ServiceConfig::under("storage", place, place, place));
@@ -80,6 +97,7 @@ impl Running {
         config.max_import_bytes = 80 << 30;
         config.max_disk_bytes = 1 << 40;
         config.trash_seconds = 0;
+        config.quota = quota;
         let store = Store::open(&data.join("records"), vmint_store::Options::default()).unwrap();
         let options =
             vmint_blocks::Options { cache_bytes: 8 << 20, ..vmint_blocks::Options::default() };
@@ -99,6 +117,13 @@ impl Running {
                 believe,
             ))
             .add_service(TransferInternalServiceServer::new(TransferInternal(storage.clone())))
+            .add_service(SnapshotServiceServer::with_interceptor(
+                Snapshots(storage.clone()),
+                believe,
+            ))
+            .add_service(VolumeServiceServer::with_interceptor(Volumes(storage.clone()), believe))
+            .add_service(BlockServiceServer::with_interceptor(Blocks(storage.clone()), believe))
+            .add_service(VolumeInternalServiceServer::new(VolumesInternal(storage.clone())))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                 drop(stopped.await);
             });
@@ -110,8 +135,12 @@ impl Running {
             internal: StorageInternalServiceClient::new(channel.clone()),
             exports: ExportServiceClient::new(channel.clone()),
             transfer: TransferServiceClient::new(channel.clone()),
-            transfer_internal: TransferInternalServiceClient::new(channel),
+            transfer_internal: TransferInternalServiceClient::new(channel.clone()),
             address: address.to_string(),
+            snapshots: SnapshotServiceClient::new(channel.clone()),
+            volumes: VolumeServiceClient::new(channel.clone()),
+            direct: BlockServiceClient::new(channel.clone()),
+            plugs: VolumeInternalServiceClient::new(channel),
             storage,
             blocks,
             server,
@@ -136,6 +165,10 @@ pub struct Running {
     pub transfer: TransferServiceClient<Channel>,
     pub transfer_internal: TransferInternalServiceClient<Channel>,
     pub address: String,
+    pub snapshots: SnapshotServiceClient<Channel>,
+    pub volumes: VolumeServiceClient<Channel>,
+    pub direct: BlockServiceClient<Channel>,
+    pub plugs: VolumeInternalServiceClient<Channel>,
     pub storage: Storage,
     blocks: BlockStore,
     server: JoinHandle<()>,
@@ -149,6 +182,7 @@ impl Running {
         storage.stop_transfers();
         drop((self.users, self.keys, self.internal, self.exports));
         drop((self.transfer, self.transfer_internal, stop));
+        drop((self.snapshots, self.volumes, self.direct, self.plugs));
         server.await.unwrap();
         storage.close().await;
         drop((storage, blocks));
@@ -223,6 +257,32 @@ impl Running {
         content
     }
 
+    /// Waits until a snapshot is no longer pending.
+    pub async fn settled(&mut self, account: &str, snapshot: &str) -> pb::Snapshot {
+        for _ in 0..3000 {
+            let request = pb::GetSnapshotRequest { snapshot_id: snapshot.to_owned() };
+            let found = self.users.get_snapshot(from(account, request)).await.unwrap();
+            let found = found.into_inner().snapshot.unwrap();
+            if found.state() != pb::SnapshotState::Pending {
+                return found;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("{snapshot} stays pending");
+    }
+
+    /// Shares a snapshot as a saga would.
+    pub async fn share(&mut self, snapshot: &str, public: bool, with: &[&str], revision: u64) {
+        let request = pb::EnsureSnapshotSharingRequest {
+            saga: saga(1),
+            snapshot_id: snapshot.to_owned(),
+            public,
+            account_ids: with.iter().map(ToString::to_string).collect(),
+            revision,
+        };
+        self.plugs.ensure_snapshot_sharing(request).await.unwrap();
+    }
+
     /// What an account has, as it would be listed.
     pub async fn volume(&mut self, n: u64) -> Option<pb::Volume> {
         let request = from(ANN, pb::ListVolumesRequest::default());
@@ -276,6 +336,7 @@ pub fn volumes(n: u64, snapshot: &str) -> pb::EnsureVolumesRequest {
             device_name: "/dev/sda1".to_owned(),
             delete_on_termination: true,
             product_codes: Vec::new(),
+            boot: true,
         }],
     }
 }
@@ -352,5 +413,18 @@ pub fn assert_same(seen: &[u8], wanted: &[u8]) {
     assert_eq!(seen.len(), wanted.len());
     if let Some(at) = seen.iter().zip(wanted).position(|(a, b)| a != b) {
         panic!("they differ at byte {at}: {} instead of {}", seen[at], wanted[at]);
+    }
+}
+
+/// Copies files as a kill would leave them.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::cast_possible_truncation)] // sizes of tests are small
 
 mod cases;
+mod sets;
 
 use std::collections::HashMap;
 use std::io;

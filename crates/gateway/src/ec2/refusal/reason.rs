@@ -68,6 +68,13 @@ fn gateway(reason: GatewayErrorReason) -> Option<Code> {
         R::ImageHasProductCodes => Code::OperationNotPermitted,
         R::ImageEncrypted => Code::UnsupportedOperation,
         R::InstanceStateInvalid => Code::IncorrectInstanceState,
+        R::SnapshotNotFound => Code::InvalidSnapshotNotFound,
+        R::SnapshotEncrypted => Code::UnsupportedOperation,
+        R::SnapshotHasProductCodes | R::VolumeHasProductCodes => Code::OperationNotPermitted,
+        R::VolumeNotFound => Code::InvalidVolumeNotFound,
+        R::VolumeInUse => Code::VolumeInUse,
+        R::VolumeNotAttached => Code::IncorrectState,
+        R::RootVolume => Code::OperationNotPermitted,
         R::Unspecified | R::StoreFailed => return None,
     })
 }
@@ -155,6 +162,21 @@ fn storage(reason: StorageErrorReason) -> Option<Code> {
         R::NotExportable => Code::NotExportable,
         R::DiskFull | R::SagaFenced => Code::Unavailable,
         R::DataDamaged | R::DataKeyGone => Code::InternalError,
+        R::QuotaExceeded => Code::ResourceLimitExceeded,
+        R::TagInvalid => Code::InvalidTagKeyMalformed,
+        R::FilterInvalid | R::VolumeTypeInvalid => Code::InvalidParameterValue,
+        R::VolumeInUse => Code::VolumeInUse,
+        R::DeviceInUse => Code::InvalidDeviceInUse,
+        R::InstanceWithoutVolumes => Code::InvalidInstanceIdNotFound,
+        R::UnauthorizedAccount => Code::UnauthorizedOperation,
+        R::InvalidBlockToken
+        | R::InvalidBlock
+        | R::ChecksumMismatch
+        | R::ChangedBlocksCountInvalid => Code::InvalidParameterValue,
+        R::ConflictingBlockUpdate | R::WriteRequestTimeout | R::SnapshotNotPending => {
+            Code::IncorrectState
+        }
+        R::VolumeBusy => Code::Unavailable,
         R::Unspecified | R::StoreFailed => return None,
     })
 }

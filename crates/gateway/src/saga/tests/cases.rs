@@ -6,7 +6,7 @@ use vmint_api::{
     catalog::v1::{Image, ImageState},
     gateway::v1 as pb,
     launcher::v1::InstanceState,
-    storage::v1::{DiskSource, TransferState, disk_source::Source},
+    storage::v1::{AttachmentState, DiskSource, TransferState, disk_source::Source},
     types::v1::{BlockDeviceMapping, EbsBlockDevice},
 };
 
@@ -14,7 +14,7 @@ use crate::{
     ops::Gateway,
     testing::{
         owner,
-        world::{Census, IMAGE, INSTANCE, OTHER, OWNER, PRODUCT, SNAPSHOT, World},
+        world::{Census, IMAGE, INSTANCE, OTHER, OWNER, PRODUCT, SNAPSHOT, SPARE, World},
     },
 };
 
@@ -180,6 +180,52 @@ pub(super) fn all() -> Vec<Case> {
             pivot: 0,
             done: |world, _| world.machines.is_empty() && world.volumes.is_empty(),
         },
+        Case {
+            name: "attach-volume",
+            world: World::with_a_spare_volume,
+            call: |gateway| Box::pin(attach(gateway)),
+            steps: &["reserve", "plug", "confirm"],
+            pivot: 1,
+            done: |world, before| {
+                let volume = &world.volumes[SPARE];
+                world.census().attached == before.attached + 1
+                    && volume.attachment_state() == AttachmentState::Attached
+                    && volume.device_name == "/dev/sdf"
+            },
+        },
+        Case {
+            name: "detach-volume",
+            world: World::with_a_plugged_volume,
+            call: |gateway| Box::pin(detach(gateway)),
+            steps: &["mark", "unplug", "release"],
+            pivot: 1,
+            done: |world, before| world.census().attached + 1 == before.attached,
+        },
+        Case {
+            name: "keep-volume",
+            world: World::with_a_plugged_volume,
+            call: |gateway| Box::pin(keep(gateway)),
+            steps: &["volume", "machine"],
+            pivot: 0,
+            done: |world, _| {
+                let plugs = &world.instances[INSTANCE].volumes;
+                let plug = plugs.iter().find(|plug| plug.volume_id == SPARE);
+                world.volumes[SPARE].delete_on_termination
+                    && plug.is_some_and(|plug| plug.delete_on_termination)
+            },
+        },
+        Case {
+            name: "share-snapshot",
+            world: one,
+            call: |gateway| Box::pin(share_snapshot(gateway)),
+            steps: &["permission", "storage"],
+            pivot: 0,
+            done: |world, _| {
+                let granted = world.snapshot_grants.get(SNAPSHOT);
+                granted.is_some_and(|with| with.contains(OTHER))
+                    && world.snapshot_hints.get(SNAPSHOT).is_some_and(|with| with == &[OTHER])
+            },
+        },
     ]
 }
 
@@ -305,6 +351,52 @@ async fn add_product(gateway: Gateway) -> Result<(), Status> {
     };
     let answer = gateway.add_product_code(&owner(), request).await?;
     assert_eq!(answer.image.unwrap().product_codes, [PRODUCT]);
+    Ok(())
+}
+
+async fn attach(gateway: Gateway) -> Result<(), Status> {
+    let request = pb::AttachVolumeRequest {
+        volume_id: SPARE.to_owned(),
+        instance_id: INSTANCE.to_owned(),
+        request_id: "attach-1".to_owned(),
+        ..pb::AttachVolumeRequest::default()
+    };
+    let volume = gateway.attach_volume(&owner(), request).await?.volume.unwrap();
+    assert_eq!(volume.instance_id, INSTANCE);
+    Ok(())
+}
+
+async fn detach(gateway: Gateway) -> Result<(), Status> {
+    let request = pb::DetachVolumeRequest {
+        volume_id: SPARE.to_owned(),
+        request_id: "detach-1".to_owned(),
+        ..pb::DetachVolumeRequest::default()
+    };
+    let volume = gateway.detach_volume(&owner(), request).await?.volume.unwrap();
+    assert!(volume.instance_id.is_empty());
+    Ok(())
+}
+
+async fn keep(gateway: Gateway) -> Result<(), Status> {
+    let request = pb::ModifyVolumeAttachmentRequest {
+        volume_id: SPARE.to_owned(),
+        delete_on_termination: true,
+        request_id: "keep-1".to_owned(),
+    };
+    let volume = gateway.modify_volume_attachment(&owner(), request).await?.volume.unwrap();
+    assert!(volume.delete_on_termination);
+    Ok(())
+}
+
+async fn share_snapshot(gateway: Gateway) -> Result<(), Status> {
+    let request = pb::ModifySnapshotPermissionRequest {
+        snapshot_id: SNAPSHOT.to_owned(),
+        add_account_ids: vec![OTHER.to_owned()],
+        request_id: "share-snapshot-1".to_owned(),
+        ..pb::ModifySnapshotPermissionRequest::default()
+    };
+    let answer = gateway.modify_snapshot_permission(&owner(), request).await?;
+    assert_eq!(answer.account_ids, [OTHER]);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ mod marketplace;
 mod permissions;
 mod storage;
 mod transfer;
+mod volumes;
 
 use std::sync::Arc;
 
