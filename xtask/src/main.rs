@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod golden;
 mod layers;
 mod stories;
@@ -16,6 +17,7 @@ const USAGE: &str = "cargo xtask <tool>
   layers          check that crates import only what lies below them
   stories         list what no test proves: the promises, and EC2's semantics
   golden          write the pages that are made from code
+  fuzz [target]   give strangers' bytes to what parses them; --seconds N, 60 without
   bench <name>    measure: store, launch; each beside a limit or a peer";
 
 fn main() -> ExitCode {
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         ["layers"] => layers::run(),
         ["stories"] => stories::run(),
         ["golden"] => golden::run(),
+        ["fuzz", rest @ ..] => fuzz::run(rest),
         ["bench", name] => bench::run(name),
         _ => Err(USAGE.into()),
     };

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Result, layers, root};
+use crate::{Result, fuzz, layers, root};
 
 /// One check and how it went.
 struct Check {
@@ -53,6 +53,7 @@ pub(crate) fn run() -> Result {
     check("tests", &mut || {
         cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--profile", "ci"])
     });
+    check("fuzzing", &mut || fuzz::run(&[]).map(|()| None));
     report(&checks)
 }
 

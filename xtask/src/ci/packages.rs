@@ -19,6 +19,7 @@ const PACKAGES: &[&str] = &[
     "dropbear-bin",
     "e2fsprogs",
     "fdisk",
+    "g++",
     "iproute2",
     "libnbd-bin",
     "mtools",
