@@ -8,16 +8,16 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use vmint_images::{Format, Limits, Opener};
 
-/// 20 MiB that compress somewhat, with a hole in the middle.
+/// 3 MiB that compress somewhat, with a hole in the middle.
 fn content() -> Vec<u8> {
     let mut state = 1_u64;
-    let mut bytes: Vec<u8> = (0..20 << 20)
+    let mut bytes: Vec<u8> = (0..3 << 20)
         .map(|_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 60) as u8
         })
         .collect();
-    bytes[5 << 20..15 << 20].fill(0);
+    bytes[1 << 20..2 << 20].fill(0);
     bytes
 }
 
