@@ -21,9 +21,13 @@ use vmint_api::{
         permissions_service_client::PermissionsServiceClient as Accounts,
     },
     storage::v1::{
+        block_service_client::BlockServiceClient as Blocks,
+        snapshot_service_client::SnapshotServiceClient as Snapshots,
         storage_internal_service_client::StorageInternalServiceClient as Storage,
+        storage_service_client::StorageServiceClient as Disks,
         transfer_internal_service_client::TransferInternalServiceClient as Transfers,
         volume_internal_service_client::VolumeInternalServiceClient as Volumes,
+        volume_service_client::VolumeServiceClient as OwnVolumes,
     },
 };
 use vmint_rpc::{Caller, Channel, ContextSigner};
@@ -95,6 +99,11 @@ impl Peers {
         storage: Storage of "storage";
         /// What sagas ask about single volumes and snapshots.
         volumes: Volumes of "storage";
+        /// What users may ask storage: snapshots, volumes and their blocks.
+        disks: Disks of "storage";
+        snapshots: Snapshots of "storage";
+        own_volumes: OwnVolumes of "storage";
+        blocks: Blocks of "storage";
         snapshot_rights: SnapshotRights of "permissions";
         /// What users may ask of permissions.
         accounts: Accounts of "permissions";

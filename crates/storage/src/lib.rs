@@ -35,6 +35,7 @@ mod quota;
 mod ranges;
 mod sent;
 mod sharing;
+mod slot;
 mod snapshot;
 mod staged;
 mod store;

@@ -3,7 +3,9 @@
 //! One file a snapshot, of slots of one length: a header that says which block
 //! follows and what it hashes to, then the block. A slot is written once; a
 //! block that replaces another takes a slot of its own, so that what was
-//! acknowledged stays until what replaces it is.
+//! acknowledged stays until what replaces it is. Blocks of an encrypted snapshot
+//! are sealed, with a key of the snapshot's own; what they hash to is not kept
+//! then, as their seals say whether they are whole.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -18,22 +20,16 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
+use ring::aead::LessSafeKey;
 use sha2::{Digest as _, Sha256};
 use vmint_ids::SnapshotId;
 
-use crate::{BlockError, Result, StorageError};
+use crate::{
+    BlockError, Result, StorageError,
+    slot::{Place, SLOT, read_header, read_slot, sealing_key, write_slot},
+};
 
-/// The bytes of a block.
-pub(crate) const BLOCK: u64 = 512 << 10;
-const HEADER: u64 = 64;
-const SLOT: u64 = HEADER + BLOCK;
-const MAGIC: &[u8; 8] = b"vmintblk";
-/// A block without a single bit set takes no room behind its header.
-const ZERO: u8 = 1;
-const DATA: u8 = 0;
-
-/// What a block hashes to.
-pub(crate) type Sum = [u8; 32];
+pub(crate) use crate::slot::{BLOCK, Sum, sum};
 
 /// What is being sent, by snapshot.
 #[derive(Debug)]
@@ -47,6 +43,8 @@ pub(crate) struct AllSent {
 pub(crate) struct Sent {
     id: SnapshotId,
     file: File,
+    /// Of an encrypted snapshot.
+    key: Option<LessSafeKey>,
     /// How many slots may be written at most.
     most: u64,
     state: Mutex<State>,
@@ -72,13 +70,6 @@ struct State {
     coming: HashMap<u32, Sum>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    slot: u64,
-    zero: bool,
-    sum: Sum,
-}
-
 impl AllSent {
     pub(crate) fn new(dir: PathBuf) -> Self {
         Self { dir, open: Mutex::default() }
@@ -99,14 +90,21 @@ impl AllSent {
     }
 
     /// Makes the file for a new one, or reads that of one begun earlier.
-    pub(crate) fn open(&self, id: SnapshotId, size_bytes: u64, now_ms: u64) -> Result<()> {
+    /// Blocks are sealed with `key`, if there is one.
+    pub(crate) fn open(
+        &self,
+        id: SnapshotId,
+        size_bytes: u64,
+        key: Option<[u8; 32]>,
+        now_ms: u64,
+    ) -> Result<()> {
         fs::create_dir_all(&self.dir)?;
         let path = self.path(id);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path)?;
         // Its name must be there when its first block is acknowledged.
         File::open(&self.dir)?.sync_all()?;
-        let sent = Sent::read(id, file, size_bytes, now_ms)?;
+        let sent = Sent::read(id, file, size_bytes, key.map(sealing_key).transpose()?, now_ms)?;
         self.open.lock().insert(id, Arc::new(sent));
         Ok(())
     }
@@ -145,20 +143,22 @@ fn is_ours(path: &Path) -> bool {
 impl Sent {
     /// Finds the blocks whose every byte is as it was acknowledged. What was
     /// torn before it was is passed over.
-    fn read(id: SnapshotId, file: File, size_bytes: u64, now_ms: u64) -> Result<Self> {
+    fn read(
+        id: SnapshotId,
+        file: File,
+        size_bytes: u64,
+        key: Option<LessSafeKey>,
+        now_ms: u64,
+    ) -> Result<Self> {
         let mut state = State { slots: file.metadata()?.len().div_ceil(SLOT), ..State::default() };
-        let mut content = vec![0; usize::try_from(BLOCK).unwrap_or(usize::MAX)];
         for slot in 0..state.slots {
-            let Some((index, place)) = read_header(&file, slot)? else { continue };
-            if !place.zero {
-                match file.read_exact_at(&mut content, slot * SLOT + HEADER) {
-                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
-                    read => read?,
-                }
-                if sum(&content) != place.sum {
-                    continue;
-                }
+            let Some((index, mut place)) = read_header(&file, slot)? else { continue };
+            let Some(content) = read_slot(&file, &place, key.as_ref())? else { continue };
+            let seen = sum(&content);
+            if key.is_none() && seen != place.sum {
+                continue;
             }
+            place.sum = seen;
             state.blocks.insert(index, place);
         }
         let touched_ms = match file.metadata()?.modified() {
@@ -171,6 +171,7 @@ impl Sent {
         Ok(Self {
             id,
             file,
+            key,
             most: size_bytes.div_ceil(BLOCK) * 2 + 1024,
             state: Mutex::new(state),
             written: AtomicU64::new(slots),
@@ -205,19 +206,19 @@ impl Sent {
             state.slots - 1
         };
         let zero = content.iter().all(|byte| *byte == 0);
-        let place = Place { slot, zero, sum };
-        let mut bytes = header(index, &place);
-        if !zero {
-            bytes.extend_from_slice(content);
-        }
-        match self.file.write_all_at(&bytes, slot * SLOT) {
-            Ok(()) => {
+        let written = Place::new(slot, zero, sum).and_then(|place| {
+            let bytes = write_slot(index, &place, content, self.key.as_ref())?;
+            self.file.write_all_at(&bytes, slot * SLOT)?;
+            Ok(place)
+        });
+        match written {
+            Ok(place) => {
                 let ticket = self.written.fetch_add(1, Ordering::AcqRel) + 1;
                 Ok(Some(Written { index, place, ticket }))
             }
             Err(error) => {
                 self.state.lock().coming.remove(&index);
-                Err(error.into())
+                Err(error)
             }
         }
     }
@@ -311,14 +312,9 @@ impl Sent {
     fn block(&self, index: u32) -> io::Result<Vec<u8>> {
         let place = self.state.lock().blocks.get(&index).copied();
         let place = place.ok_or_else(|| io::Error::other("a block was not sent"))?;
-        let mut content = vec![0; usize::try_from(BLOCK).map_err(io::Error::other)?];
-        if !place.zero {
-            self.file.read_exact_at(&mut content, place.slot * SLOT + HEADER)?;
-        }
-        if sum(&content) != place.sum {
-            return Err(io::Error::other(format!("block {index} changed on disk")));
-        }
-        Ok(content)
+        let content = read_slot(&self.file, &place, self.key.as_ref())?;
+        let content = content.filter(|content| sum(content) == place.sum);
+        content.ok_or_else(|| io::Error::other(format!("block {index} changed on disk")))
     }
 }
 
@@ -328,39 +324,4 @@ pub(crate) struct Written {
     index: u32,
     place: Place,
     ticket: u64,
-}
-
-/// What bytes hash to.
-pub(crate) fn sum(bytes: &[u8]) -> Sum {
-    Sha256::digest(bytes).into()
-}
-
-fn header(index: u32, place: &Place) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&index.to_be_bytes());
-    bytes.push(if place.zero { ZERO } else { DATA });
-    bytes.extend_from_slice(&place.sum);
-    let check = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&check.to_be_bytes());
-    bytes.resize(usize::try_from(HEADER).unwrap_or(64), 0);
-    bytes
-}
-
-/// The block in a slot; none if its header was never whole.
-fn read_header(file: &File, slot: u64) -> io::Result<Option<(u32, Place)>> {
-    let mut bytes = [0; 64];
-    match file.read_exact_at(&mut bytes, slot * SLOT) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        read => read?,
-    }
-    let word = |at: usize| bytes.get(at..at + 4).and_then(|four| four.try_into().ok());
-    let (Some(index), Some(check)) = (word(8), word(45)) else { return Ok(None) };
-    let sum = bytes[13..45].try_into().ok();
-    let zero = match bytes[12] {
-        ZERO => true,
-        DATA => false,
-        _ => return Ok(None),
-    };
-    let whole = bytes[..8] == *MAGIC && crc32c::crc32c(&bytes[..45]) == u32::from_be_bytes(check);
-    Ok(sum.filter(|_| whole).map(|sum| (u32::from_be_bytes(index), Place { slot, zero, sum })))
 }

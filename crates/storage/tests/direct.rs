@@ -338,7 +338,7 @@ async fn blocks_that_were_acknowledged_are_there_after_a_kill() {
     // What was on its way when the process died: a torn slot in place of block
     // 4, and one that was never begun.
     let file = place.data().join("sent").join(format!("{id}.blocks"));
-    let slot = (BLOCK + 64) as u64;
+    let slot = (BLOCK + 80) as u64;
     let bytes = std::fs::read(&file).unwrap();
     let mut torn = bytes[slot as usize * 4..slot as usize * 5].to_vec();
     torn[5000..].fill(0xee);
@@ -356,6 +356,34 @@ async fn blocks_that_were_acknowledged_are_there_after_a_kill() {
         let read = get(&mut running, ANN, &id, one.block_index, &one.block_token).await.unwrap();
         assert_same(&read, &content(if one.block_index == 3 { 33 } else { one.block_index }));
     }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_of_an_encrypted_snapshot_are_never_plain_on_disk() {
+    let place = Place::new();
+    let mut running = place.start().await;
+    let request =
+        pb::StartSnapshotRequest { volume_size_gib: 1, encrypted: true, ..Default::default() };
+    let started = running.direct.start_snapshot(from(ANN, request)).await.unwrap().into_inner();
+    let id = started.snapshot.unwrap().snapshot_id;
+    let canary = b"a word that must not be seen on any disk".repeat(BLOCK / 40 + 1);
+    put(&mut running, &id, block(3, &canary[..BLOCK])).await.unwrap();
+    running.stop().await;
+    let file = place.data().join("sent").join(format!("{id}.blocks"));
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(bytes.len() >= BLOCK);
+    assert!(!bytes.windows(20).any(|window| window == &canary[..20]));
+    assert!(!bytes.windows(32).any(|window| window == &sum(&canary[..BLOCK])[..]));
+
+    let mut running = place.start().await;
+    let all = sum(&sum(&canary[..BLOCK]));
+    let whole = complete(&mut running, &id, 1, all).await.unwrap();
+    assert_eq!(whole.state(), pb::SnapshotState::Completed, "{}", whole.state_reason);
+    assert!(whole.encrypted);
+    let listed = blocks(&mut running, ANN, &id).await.unwrap();
+    let read = get(&mut running, ANN, &id, 3, &listed[0].block_token).await.unwrap();
+    assert_same(&read, &canary[..BLOCK]);
     running.stop().await;
 }
 

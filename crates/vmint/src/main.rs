@@ -93,6 +93,7 @@ async fn user(global: &Global, command: Command) -> Result<u8> {
         Command::Terminate(args) => commands::instance::terminate(client, args).await?,
         Command::Image(command) => commands::image::run(client, command).await?,
         Command::Snapshot(command) => commands::snapshot::run(client, command).await?,
+        Command::Volume(command) => commands::volume::run(client, command).await?,
         Command::Key(command) => commands::key::run(client, command).await?,
         Command::Market(command) => commands::market::run(client, command).await?,
         Command::Account(command) => commands::account::run(client, command).await?,

@@ -6,7 +6,9 @@ use futures::future::BoxFuture;
 use vmint_ec2::{Code, Error, Operation, Params, Xml};
 use vmint_rpc::Caller;
 
-use super::{Front, Refused, identity, images, key_pairs, service::Service, tags, zones};
+use super::{
+    Front, Refused, identity, images, key_pairs, service::Service, snapshots, tags, volumes, zones,
+};
 
 /// What an operation answers: the inside of its XML.
 pub(crate) type Answer = Result<Xml, Refused>;
@@ -42,6 +44,8 @@ static TABLES: &[&[Entry]] = &[
     zones::ENTRIES,
     images::ENTRIES,
     tags::ENTRIES,
+    snapshots::ENTRIES,
+    volumes::ENTRIES,
     key_pairs::ENTRIES,
     identity::ENTRIES,
     identity::ALIASES,

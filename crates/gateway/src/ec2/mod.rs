@@ -11,6 +11,8 @@
 //! into EC2's codes.
 
 mod alias;
+mod direct;
+mod disk_tags;
 mod entry;
 mod filter;
 mod head;
@@ -24,7 +26,9 @@ mod refusal;
 mod region;
 mod replay;
 mod service;
+mod snapshots;
 mod tags;
+mod volumes;
 mod zones;
 
 use std::{sync::Arc, time::Duration};
@@ -197,7 +201,8 @@ impl Front {
             Service::Query(_) | Service::Ec2 | Service::Sts => {
                 self.query(asked, request_id, source).await
             }
-            Service::Ebs | Service::Ssm | Service::Other => {
+            Service::Ebs => self.direct(asked, request_id, source).await,
+            Service::Ssm | Service::Other => {
                 self.unknown(asked.service, asked.head.target());
                 let error = refusal::unknown_action(asked.head.target());
                 asked.service.refuse(&error, request_id)

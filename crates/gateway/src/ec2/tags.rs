@@ -10,7 +10,8 @@ use vmint_ids::{ImageKind, Kind};
 use vmint_rpc::{BadToken, Caller, PageToken};
 
 use super::{
-    Call, Entry, Front, Refused, entries, entry::Answer, filter, images, service::Service,
+    Call, Entry, Front, Refused, disk_tags, entries, entry::Answer, filter, images,
+    service::Service,
 };
 
 pub(super) const ENTRIES: &[Entry] = entries! {
@@ -35,7 +36,7 @@ const MOST_RESOURCES: usize = 1000;
 
 /// What to do with the tags of a resource.
 #[derive(Debug)]
-enum Change {
+pub(super) enum Change {
     Put(Vec<Tag>),
     /// Tags by key, each only while it has the value if one is given.
     Remove(Vec<(String, Option<String>)>),
@@ -66,10 +67,12 @@ async fn apply(mut call: Call, change: Change) -> Answer {
         let text = format!("Give at most {MOST_RESOURCES} resources.");
         return Err(Error::new(Code::InvalidParameterValue, text).into());
     }
+    let (disks, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| disk_tags::keeps(id));
     let mut owned = Vec::with_capacity(ids.len());
     for id in &ids {
         owned.push(own(&call.front, &call.caller, id).await?);
     }
+    disk_tags::change(&call.front, &call.caller, &disks, &change, &request_id).await?;
     for image in owned {
         let request_id = format!("{request_id}/{}", image.image_id);
         let request = update(image, &change, request_id);
@@ -168,6 +171,14 @@ async fn describe_tags(mut call: Call) -> Answer {
             key: tag.key,
             value: tag.value,
             resource_type: "image",
+        }));
+    }
+    for (resource_id, resource_type, tags) in disk_tags::all_own(&call.front, &call.caller).await? {
+        rows.extend(tags.into_iter().map(|tag| Row {
+            resource_id: resource_id.clone(),
+            key: tag.key,
+            value: tag.value,
+            resource_type,
         }));
     }
     rows.retain(|row| filter::all(&filters, |name| row.facts(name)));

@@ -101,8 +101,7 @@ impl Storage {
         let id = made.snapshot.parse().map_err(|_| StorageError::Damaged)?;
         let snapshot = self.snapshot(id, account)?;
         if takes_blocks(&snapshot) && self.sent.get(id).is_none() {
-            let storage = self.clone();
-            Self::blocking(move || storage.sent.open(id, size_bytes, now_ms())).await?;
+            self.open_sent(&snapshot).await?;
         }
         Ok(snapshot)
     }
@@ -110,13 +109,23 @@ impl Storage {
     /// Opens the file of one that was under way, and goes on with it if all of
     /// its blocks have come.
     pub(super) async fn resume_blocks(&self, snapshot: Snapshot, blocks: &Blocks) -> Result<()> {
-        let (storage, id) = (self.clone(), snapshot.id);
-        let size_bytes = snapshot.size_bytes;
-        Self::blocking(move || storage.sent.open(id, size_bytes, now_ms())).await?;
+        self.open_sent(&snapshot).await?;
         if blocks.complete {
             self.tasks.spawn(self.clone().make_of_blocks(snapshot));
         }
         Ok(())
+    }
+
+    async fn open_sent(&self, snapshot: &Snapshot) -> Result<()> {
+        let (id, size_bytes, seal) = (snapshot.id, snapshot.size_bytes, snapshot.seal);
+        let storage = self.clone();
+        Self::blocking(move || {
+            let key = seal.map(|seal| storage.keys.get(seal)).transpose()?;
+            let key = key
+                .and_then(|key| key.derive(&format!("sent for {id}")).first_chunk::<32>().copied());
+            storage.sent.open(id, size_bytes, key, now_ms())
+        })
+        .await
     }
 
     /// Gives up those for which no block has come for their timeout as

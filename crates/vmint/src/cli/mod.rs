@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use nouns::{
     AccessKeyCommand, AccountCommand, ImageCommand, KeyCommand, MarketCommand, SnapshotCommand,
+    VolumeCommand,
 };
 
 /// Machine images for your own hardware: build, share, sell and launch them.
@@ -99,6 +100,9 @@ pub(crate) enum Command {
     /// Snapshots.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Volumes.
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Key pairs.
     #[command(subcommand)]
     Key(KeyCommand),

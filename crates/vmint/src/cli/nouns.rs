@@ -76,7 +76,58 @@ pub(crate) enum ImageCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SnapshotCommand {
     /// List your snapshots.
-    List,
+    List {
+        /// Those that others share with you, and the public ones, too.
+        #[arg(long)]
+        all: bool,
+        /// EC2's filters, such as status=completed or tag:stage=prod.
+        #[arg(long = "filter", value_name = "NAME=VALUE")]
+        filters: Vec<String>,
+    },
+    /// Make a snapshot of a volume as it is now.
+    Create {
+        volume: String,
+        #[arg(long, default_value = "")]
+        description: String,
+        /// KEY=VALUE, any number of times.
+        #[arg(long = "tag", value_name = "KEY=VALUE")]
+        tags: Vec<String>,
+    },
+    /// Make snapshots of all volumes of an instance, of one moment.
+    CreateSet {
+        /// An id.
+        instance: String,
+        /// Leave the root volume out.
+        #[arg(long)]
+        no_root: bool,
+        #[arg(long, default_value = "")]
+        description: String,
+    },
+    /// Copy a snapshot that you may read.
+    Copy {
+        snapshot: String,
+        #[arg(long, default_value = "")]
+        description: String,
+        /// Encrypt the copy, though the source is not.
+        #[arg(long)]
+        encrypt: bool,
+    },
+    /// Say whom a snapshot is shared with, or change it.
+    Share {
+        snapshot: String,
+        /// Accounts that may make volumes and copies of it from now on.
+        #[arg(long = "add", value_name = "ACCOUNT")]
+        add: Vec<String>,
+        /// Accounts that may not any more.
+        #[arg(long = "remove", value_name = "ACCOUNT")]
+        remove: Vec<String>,
+        /// Let everybody.
+        #[arg(long, conflicts_with = "private")]
+        public: bool,
+        /// Let only the accounts named.
+        #[arg(long)]
+        private: bool,
+    },
     /// Write one as a disk file that other tools read.
     Export {
         snapshot: String,
@@ -88,6 +139,53 @@ pub(crate) enum SnapshotCommand {
     },
     /// Delete one that no image needs.
     Delete { snapshot: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeCommand {
+    /// List your volumes.
+    List {
+        /// EC2's filters, such as status=available or tag:stage=prod.
+        #[arg(long = "filter", value_name = "NAME=VALUE")]
+        filters: Vec<String>,
+    },
+    /// Make a volume, empty or of a snapshot.
+    Create {
+        /// In GiB; of a snapshot, at least as much as it has.
+        #[arg(long, default_value_t = 0)]
+        size_gib: i32,
+        #[arg(long, default_value = "")]
+        snapshot: String,
+        /// Encrypt it at rest.
+        #[arg(long)]
+        encrypt: bool,
+        /// KEY=VALUE, any number of times.
+        #[arg(long = "tag", value_name = "KEY=VALUE")]
+        tags: Vec<String>,
+    },
+    /// Attach a volume to an instance.
+    Attach {
+        volume: String,
+        /// An id or a name.
+        instance: String,
+        /// Such as /dev/sdf; the first free one if left out.
+        #[arg(long, default_value = "")]
+        device: String,
+        /// Delete it when its instance is terminated.
+        #[arg(long)]
+        delete_on_termination: bool,
+    },
+    /// Take a volume from its instance.
+    Detach {
+        volume: String,
+        /// Do not wait for the guest to agree.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make a volume larger.
+    Grow { volume: String, size_gib: i32 },
+    /// Delete one that is not attached, with all that is on it.
+    Delete { volume: String },
 }
 
 #[derive(Debug, Subcommand)]

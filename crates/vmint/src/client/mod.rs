@@ -21,8 +21,9 @@ use vmint_api::{
     marketplace::v1::marketplace_service_client::MarketplaceServiceClient,
     permissions::v1::permissions_service_client::PermissionsServiceClient,
     storage::v1::{
-        export_service_client::ExportServiceClient, storage_service_client::StorageServiceClient,
-        transfer_service_client::TransferServiceClient,
+        export_service_client::ExportServiceClient, snapshot_service_client::SnapshotServiceClient,
+        storage_service_client::StorageServiceClient,
+        transfer_service_client::TransferServiceClient, volume_service_client::VolumeServiceClient,
     },
 };
 use vmint_rpc::{Channel, ServiceAddress};
@@ -159,6 +160,14 @@ impl Client {
 
     pub(crate) fn storage(&self) -> StorageServiceClient<Authed> {
         StorageServiceClient::new(self.authed())
+    }
+
+    pub(crate) fn snapshots(&self) -> SnapshotServiceClient<Authed> {
+        SnapshotServiceClient::new(self.authed())
+    }
+
+    pub(crate) fn volumes(&self) -> VolumeServiceClient<Authed> {
+        VolumeServiceClient::new(self.authed())
     }
 }
 

@@ -115,7 +115,7 @@ async fn list(client: &Client, mine: bool, filters: &[String]) -> Result<()> {
 }
 
 /// `name=value,value` as a filter.
-fn filter(text: &str) -> Result<Filter> {
+pub(crate) fn filter(text: &str) -> Result<Filter> {
     let (name, values) = text
         .split_once('=')
         .ok_or_else(|| Failure::usage(format!("`{text}` is not a filter: use NAME=VALUE")))?;

@@ -13,3 +13,4 @@ pub(crate) mod market;
 pub(crate) mod snapshot;
 pub(crate) mod ssh;
 mod upload;
+pub(crate) mod volume;
