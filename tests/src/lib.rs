@@ -9,6 +9,7 @@
 mod account;
 mod binary;
 mod cli;
+mod ec2;
 mod foreign;
 mod processes;
 mod stack;
@@ -26,6 +27,7 @@ pub use vmint_rpc::{Seen, new_request_id};
 pub use account::Account;
 pub use binary::disk;
 pub use cli::Said;
+pub use ec2::{Answer, Ec2};
 pub use foreign::buf;
 pub use processes::{alive, kill9};
 pub use stack::{Setting, Stack};

@@ -7,6 +7,7 @@
 mod canonical;
 mod credential;
 mod error;
+mod sign;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -14,6 +15,7 @@ mod verify;
 pub use canonical::{canonical_headers, canonical_path, canonical_query};
 pub use credential::{Scope, Signed, parse};
 pub use error::SigError;
+pub use sign::Signer;
 pub use verify::{Body, SigningKey, body_hash};
 
 /// A request as it came in.

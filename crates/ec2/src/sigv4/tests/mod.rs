@@ -79,6 +79,24 @@ fn the_published_example_of_a_signed_query_verifies() {
 }
 
 #[test]
+fn what_we_sign_we_verify() {
+    let signer = Signer { key_id: "AKID", secret: SECRET, region: "us-east-1", service: "ec2" };
+    let own: &[(&str, &[u8])] = &[("host", b"h"), ("content-type", b"text/plain")];
+    let request = Request { method: "POST", path: "/a b", query: "b=2&a=1", headers: own };
+    let added = signer.sign(&request, b"body", NOW).unwrap();
+    let mut headers = own.to_vec();
+    headers.extend(added.iter().map(|(name, value)| (*name, value.as_bytes())));
+    let request = Request { headers: &headers, ..request };
+    let read = parse(&request).unwrap();
+    let key = SigningKey::derive(SECRET, &read.scope);
+    assert_eq!(read.verify(&request, &key, Body::Read(b"body"), NOW), Ok(()));
+    let wrong = read.verify(&request, &key, Body::Read(b"other"), NOW);
+    assert_eq!(wrong, Err(SigError::WrongBody));
+    assert_eq!(read.verify(&request, &key, Body::Later, NOW), Ok(()));
+    assert!(signer.sign(&Request { query: "%", ..request }, b"", NOW).is_err());
+}
+
+#[test]
 fn what_is_malformed_is_named() {
     let scope = "AKID/20150830/us-east-1/service/aws4_request";
     let sig = "0".repeat(64);

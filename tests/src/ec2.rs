@@ -1,0 +1,112 @@
+//! Somebody who speaks EC2, byte by byte: signed POSTs over one connection.
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use vmint_api::permissions::v1::CreateAccessKeyRequest;
+use vmint_ec2::sigv4::{Request, Signer};
+
+use crate::{Account, new_request_id};
+
+/// An access key, and where to use it.
+#[derive(Debug, Clone)]
+pub struct Ec2 {
+    gateway: String,
+    key_id: String,
+    secret: String,
+}
+
+/// What was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
+impl Ec2 {
+    /// Makes an access key for `account`.
+    pub async fn of(account: &Account, gateway: &str) -> Self {
+        let request = CreateAccessKeyRequest { request_id: new_request_id(), ..Default::default() };
+        let made = account.permissions().create_access_key(request).await.unwrap().into_inner();
+        Self {
+            gateway: gateway.to_owned(),
+            key_id: made.access_key.unwrap().access_key_id,
+            secret: made.secret_access_key,
+        }
+    }
+
+    /// Calls an operation with these parameters.
+    pub async fn call(&self, action: &str, params: &[(&str, &str)]) -> Answer {
+        let mut body = format!("Action={action}&Version=2016-11-15");
+        for (name, value) in params {
+            body.push_str(&format!("&{}={}", encoded(name), encoded(value)));
+        }
+        let invocation = new_request_id();
+        let headers: Vec<(&str, &[u8])> = vec![
+            ("host", self.gateway.as_bytes()),
+            ("content-type", b"application/x-www-form-urlencoded; charset=utf-8"),
+        ];
+        let request = Request { method: "POST", path: "/", query: "", headers: &headers };
+        let (key_id, secret) = (self.key_id.as_str(), self.secret.as_str());
+        let signer = Signer { key_id, secret, region: "us-east-1", service: "ec2" };
+        let now = time::OffsetDateTime::now_utc();
+        let signed = signer.sign(&request, body.as_bytes(), now).unwrap();
+        let mut text = format!(
+            "POST / HTTP/1.1\r\ncontent-length: {}\r\namz-sdk-invocation-id: {invocation}\r\n\
+             connection: close\r\n",
+            body.len()
+        );
+        let own =
+            headers.iter().map(|(name, value)| (*name, String::from_utf8_lossy(value).into()));
+        for (name, value) in own.chain(signed) {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str("\r\n");
+        text.push_str(&body);
+        let mut socket = TcpStream::connect(&self.gateway).await.unwrap();
+        socket.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, body: body.to_owned() }
+    }
+
+    /// As [`Self::call`], for what must succeed.
+    pub async fn ok(&self, action: &str, params: &[(&str, &str)]) -> Answer {
+        let answer = self.call(action, params).await;
+        assert_eq!(answer.status, 200, "{action} {params:?}: {}", answer.body);
+        answer
+    }
+
+    /// The code and status of what must be refused.
+    pub async fn refused(&self, action: &str, params: &[(&str, &str)]) -> (String, u16) {
+        let answer = self.call(action, params).await;
+        assert_ne!(answer.status, 200, "{action} {params:?}: {}", answer.body);
+        (answer.first("Code").to_owned(), answer.status)
+    }
+}
+
+impl Answer {
+    /// The texts of every element of this name, in order.
+    #[must_use]
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        let parts = self.body.split(&open).skip(1);
+        parts.filter_map(|part| Some(part.split_once(&close)?.0)).collect()
+    }
+
+    /// The first of them, or nothing.
+    #[must_use]
+    pub fn first(&self, name: &str) -> &str {
+        self.all(name).first().copied().unwrap_or_default()
+    }
+}
+
+fn encoded(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let byte = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
+    text.bytes().map(byte).collect()
+}
