@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 
 use crate::{
     CONTEXT_HEADER, Caller, CallerKind, ContextVerifier, GATEWAY, NoObserver, OPERATOR, Observer,
-    Peer, Policies, Policy, REQUEST_ID_HEADER, Refusal, current,
+    Peer, Policies, Policy, REQUEST_ID_HEADER, Refusal, bounded, current,
     observe::{Call, code_of},
     to_status,
 };
@@ -167,6 +167,7 @@ impl Rules {
                 }
                 Ok(None) => {}
             }
+            let request = request.map(|body| bounded(body).0);
             // `call` itself may panic as well as what it returns.
             let answer = AssertUnwindSafe(async { inner.call(request).await }).catch_unwind();
             let answer = match deadline {

@@ -9,6 +9,7 @@
 //! * [`connect`] reaches a service over mTLS; [`retry`] asks it again.
 
 mod address;
+mod bounded;
 mod caller;
 mod channel;
 mod context;
@@ -24,6 +25,7 @@ mod retry;
 mod seen;
 
 pub use address::{BadAddress, ServiceAddress, Socket};
+pub use bounded::{LARGEST_MESSAGE, Oversize, bounded};
 pub use caller::{Caller, CallerKind, Peer};
 pub use channel::{Channel, connect, connect_plain};
 pub use context::{CONTEXT_HEADER, ContextError, ContextSigner, ContextVerifier, LONGEST_CONTEXT};

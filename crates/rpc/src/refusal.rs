@@ -29,6 +29,8 @@ pub enum Refusal {
     Deadline { allowed: Duration },
     #[error("the handler of `{path}` failed: {text}")]
     Panicked { path: String, text: String },
+    #[error("a message of {bytes} bytes is longer than the {limit} that are taken")]
+    MessageTooLarge { bytes: u64, limit: u64 },
     #[error("service `{service}` did not answer in time")]
     TooSlow { service: String },
     #[error("service `{service}` cannot be reached: {text}")]
@@ -76,11 +78,51 @@ impl Describe for Refusal {
                 Fault::new(Kind::TooLate, "DEADLINE_EXCEEDED").with("service", service)
             }
             Self::Panicked { .. } => Fault::new(Kind::Internal, "PANICKED"),
+            Self::MessageTooLarge { bytes, limit } => {
+                Fault::new(Kind::BadRequest, "MESSAGE_TOO_LARGE")
+                    .with("bytes", bytes)
+                    .with("limit", limit)
+                    .hint(format!("send at most {limit} bytes at once: split the request"))
+            }
             Self::Unreachable { service, .. } => {
                 Fault::new(Kind::Unavailable, "SERVICE_UNREACHABLE")
                     .with("service", service)
                     .hint("see with `vmint status` whether it runs")
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmint_api::types::v1::CallErrorReason;
+
+    use super::*;
+    use crate::ContextError as C;
+
+    #[test]
+    fn every_reason_is_in_the_proto() {
+        let text = String::new;
+        let mut all = vec![
+            Refusal::UnknownMethod { path: text() },
+            Refusal::NoPeer,
+            Refusal::PeerNotAllowed { peer: text(), path: text() },
+            Refusal::NoContext,
+            Refusal::ContextNotFromGateway,
+            Refusal::ForgedMetadata { name: text() },
+            Refusal::NoAccount,
+            Refusal::OperatorOnly { path: text() },
+            Refusal::Deadline { allowed: Duration::ZERO },
+            Refusal::Panicked { path: text(), text: text() },
+            Refusal::MessageTooLarge { bytes: 2, limit: 1 },
+            Refusal::TooSlow { service: text() },
+            Refusal::Unreachable { service: text(), text: text() },
+        ];
+        let contexts = [C::Malformed, C::Forged, C::Expired, C::Early, C::Audience, C::Action];
+        all.extend(contexts.map(Refusal::Context));
+        for refusal in all {
+            let name = format!("CALL_ERROR_REASON_{}", refusal.fault().reason);
+            assert!(CallErrorReason::from_str_name(&name).is_some(), "{name}");
         }
     }
 }

@@ -90,9 +90,6 @@ pub use tag::{BadTag, MAX_TAGS, Tags};
 pub use volume::{Attachment, BadSize, MAX_VOLUME_BYTES, Modification, Plug, Volume};
 pub use volume_type::{BadPerformance, Performance, VolumeType};
 
-/// The largest message of an import.
-const MAX_MESSAGE: usize = 2 << 20;
-
 /// How often what nobody came back to is looked for.
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 
@@ -172,10 +169,10 @@ pub async fn run(
     let public = StorageServiceServer::new(Public(storage.clone()));
     let transfer = TransferServiceServer::new(Transfer(storage.clone()));
     let ended = daemon
-        .service(public.max_decoding_message_size(MAX_MESSAGE))
+        .service(public)
         .service(KeyServiceServer::new(Keys(storage.clone())))
         .service(ExportServiceServer::new(Exports(storage.clone())))
-        .service(transfer.max_decoding_message_size(MAX_MESSAGE))
+        .service(transfer)
         .service(StorageInternalServiceServer::new(Internal(storage.clone())))
         .service(TransferInternalServiceServer::new(TransferInternal(storage.clone())))
         .service(SnapshotServiceServer::new(Snapshots(storage.clone())))

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use tonic::Code;
 use vmint_api::catalog::v1::catalog_service_client::CatalogServiceClient;
 use vmint_daemon::{DaemonError, ServiceConfig};
-use vmint_rpc::{Caller, Fault, Retry, ServiceAddress, connect, retry};
+use vmint_rpc::{Caller, Fault, LARGEST_MESSAGE, Retry, ServiceAddress, connect, retry};
 
 use crate::stack::{Deployment, Running, doing};
 
@@ -135,4 +135,17 @@ async fn a_failing_task_ends_the_process_and_a_good_one_is_told_to_stop() {
     let DaemonError::Task { task, text } = ended else { panic!("{ended}") };
     assert_eq!((task.as_str(), text.as_str()), ("bad", "lost its way"));
     tell.await.expect("the good task saw the token");
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_costs_its_own_call_and_no_other() {
+    let deployment = Deployment::new();
+    let running = deployment.start().await;
+    let mut client = deployment.client(&running);
+    let long = doing(&"x".repeat(usize::try_from(LARGEST_MESSAGE).unwrap()));
+    let refused = client.update_image(long).await.unwrap_err();
+    let fault = Fault::from_status(&refused);
+    assert_eq!((fault.code, fault.reason.as_str()), (Code::InvalidArgument, "MESSAGE_TOO_LARGE"));
+    assert!(fault.hint.is_some() && fault.request_id.is_some());
+    client.update_image(doing("nothing")).await.unwrap();
 }

@@ -157,12 +157,20 @@ impl Door {
         };
         self.buckets.take(&caller.account)?;
         request.headers_mut().remove(::http::header::AUTHORIZATION);
+        let (parts, body) = request.into_parts();
+        let (body, oversize) = vmint_rpc::bounded(body);
+        let mut request = Request::from_parts(parts, body);
         if service == OWN {
             request.extensions_mut().insert(caller);
             let mut own = self.own.clone();
             return Ok(answered(own.call(request).await));
         }
-        let answer = forward::forward(&self.peers, service, &caller, request).await?;
+        let answer = forward::forward(&self.peers, service, &caller, request).await;
+        // What the service makes of a request that was cut off says nothing.
+        if let Some(refusal) = oversize.refusal() {
+            return Err(refusal.into());
+        }
+        let answer = answer?;
         match path.strip_prefix("/vmint.permissions.v1.PermissionsService/") {
             Some("RevokeSession") => self.sessions.forget_all(),
             Some("UpdateAccessKey" | "DeleteAccessKey") => self.ec2.keys.forget_all(),

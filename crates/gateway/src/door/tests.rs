@@ -221,6 +221,30 @@ async fn streams_go_both_ways_and_refusals_in_trailers_come_through() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_too_long_is_refused_with_the_limit() {
+    let open = open().await;
+    let long = "i".repeat(5 << 20);
+    let mut own = GatewayServiceClient::new(open.channel.clone());
+    let asked = pb::GetImageRequest { image_id: long.clone() };
+    let refused = own.get_image(with("owner", asked)).await.unwrap_err();
+    let mut forwarded = PermissionsServiceClient::new(open.channel.clone());
+    let asked = permissions::ListAccountsRequest { page_token: long, ..Default::default() };
+    let passed_on = forwarded.list_accounts(with("owner", asked)).await.unwrap_err();
+    for status in [refused, passed_on] {
+        let fault = Fault::from_status(&status);
+        assert_eq!(
+            (fault.code, fault.reason.as_str()),
+            (Code::InvalidArgument, "MESSAGE_TOO_LARGE")
+        );
+        assert_eq!(fault.metadata["limit"], vmint_rpc::LARGEST_MESSAGE.to_string());
+        assert!(fault.hint.unwrap().contains("4194304"));
+        assert!(fault.request_id.is_some());
+    }
+    // The connection goes on.
+    own.get_image(with("owner", image())).await.unwrap();
+}
+
+#[tokio::test]
 async fn internal_and_unknown_methods_are_not_there() {
     let open = open().await;
     let mut internal = CatalogInternalServiceClient::new(open.channel.clone());
