@@ -129,13 +129,26 @@ pub(crate) fn now_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Writes `value` so that a reader, or a power cut, finds all of it or none.
+/// Writes `value` so that a reader finds all of it or none, also when we are killed.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    write(path, value, false)
+}
+
+/// As [`write_json`], for what must survive a power cut too, which no machine does. It
+/// costs a commit of the file system.
+pub(crate) fn write_json_durably<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    write(path, value, true)
+}
+
+fn write<T: Serialize>(path: &Path, value: &T, durably: bool) -> io::Result<()> {
     let fresh = path.with_extension("new");
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
     let mut file = File::create(&fresh)?;
-    serde_json::to_writer_pretty(&mut file, value)?;
-    file.write_all(b"\n")?;
-    file.sync_data()?;
+    file.write_all(&bytes)?;
+    if durably {
+        file.sync_data()?;
+    }
     fs::rename(&fresh, path)
 }
 

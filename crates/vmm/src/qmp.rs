@@ -119,20 +119,26 @@ impl Qmp {
 
     async fn greet(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket).await.map_err(VmmError::file(socket))?;
-        let (read, writer) = stream.into_split();
+        let (read, mut writer) = stream.into_split();
+        // Before the greeting: it lies there for a QEMU that is still starting, which then
+        // need not wait for us.
+        let command_mode = b"{\"execute\": \"qmp_capabilities\", \"id\": 1}\n";
+        writer.write_all(command_mode).await.map_err(|_| VmmError::Disconnected)?;
         let mut read = BufReader::new(read);
         let greeting = line(&mut read).await?.ok_or(VmmError::Disconnected)?;
         if greeting.get("QMP").is_none() {
             return Err(VmmError::Protocol("no greeting".into()));
         }
+        let answer = line(&mut read).await?.ok_or(VmmError::Disconnected)?;
+        if answer.get("return").is_none() {
+            return Err(VmmError::Protocol("command mode was refused".into()));
+        }
         let pending = Pending::new(parking::Waiting::new());
         let (events, _) = broadcast::channel(EVENTS);
         let (open, closed) = watch::channel(());
         let reader = tokio::spawn(receive(read, Arc::clone(&pending), events.clone(), open));
-        let next = AtomicU64::new(1);
-        let qmp = Self { writer: Mutex::new(writer), pending, events, next, closed, reader };
-        qmp.ask("qmp_capabilities", Value::Null, None).await?;
-        Ok(qmp)
+        let next = AtomicU64::new(2);
+        Ok(Self { writer: Mutex::new(writer), pending, events, next, closed, reader })
     }
 
     /// Events from now on; a reader more than 256 behind loses the oldest.

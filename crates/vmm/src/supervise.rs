@@ -159,8 +159,8 @@ impl Watch {
     async fn listen(&self, qmp: Arc<Qmp>) -> Result<()> {
         // Subscribed before the first question, so that no change falls between.
         let mut events = qmp.events();
-        self.publish(query(&qmp).await?);
         self.qmp.send_replace(Some(Arc::clone(&qmp)));
+        self.publish(query(&qmp).await?);
         loop {
             tokio::select! {
                 () = qmp.closed() => return Err(VmmError::Disconnected),

@@ -88,7 +88,7 @@ impl Machine {
         let plugging = tokio::sync::Mutex::default();
         let spec = spec.clone();
         let mut inner = Inner { dir, spec, record, timings, supervisor, plugging };
-        inner.begin().await?;
+        inner.release().await?;
         guard.0 = None;
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -155,9 +155,18 @@ impl Inner {
             Some(Status::Paused { reason }) if reason == "prelaunch" => {}
             _ => return Ok(()),
         }
+        self.release().await
+    }
+
+    /// Lets the guest go as soon as QEMU listens.
+    async fn release(&mut self) -> Result<()> {
+        let qmp = match self.supervisor.qmp(START).await {
+            Ok(qmp) => qmp,
+            Err(VmmError::Gone) => return Err(self.ended().await),
+            Err(error) => return Err(error),
+        };
         self.timings.monitor_us = now_us();
         let limit = super::COMMAND;
-        let qmp = self.supervisor.qmp(limit).await?;
         let mut events = qmp.events();
         qmp.command("cont", serde_json::Value::Null, limit).await?;
         self.timings.resumed_us = now_us();
@@ -168,6 +177,16 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// How a machine ended whose shim is gone.
+    async fn ended(&self) -> VmmError {
+        let mut states = self.supervisor.status();
+        let gone = |state: &Option<Status>| matches!(state, Some(Status::Gone(_)));
+        match states.wait_for(gone).await.as_deref() {
+            Ok(Some(Status::Gone(exit))) => VmmError::Ended { exit: exit.clone() },
+            _ => VmmError::Gone,
+        }
     }
 }
 

@@ -118,7 +118,7 @@ fn run(dir: &Path) -> Step<()> {
     let served = runtime.block_on(serve(dir, &spec, sockets, metadata, qemu));
     let exit = served.unwrap_or_else(|stderr| Exit { at_us: now_us(), stderr, ..Exit::default() });
     sweep(dir, &group);
-    step("writing exit.json", layout::write_json(&layout::exit(dir), &exit))?;
+    step("writing exit.json", layout::write_json_durably(&layout::exit(dir), &exit))?;
     drop(lock);
     Ok(())
 }
