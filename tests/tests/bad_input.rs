@@ -158,6 +158,7 @@ async fn bad_requests_are_refused() {
         name: "large".into(),
         public_key: large.clone(),
         request_id: new_request_id(),
+        ..Default::default()
     };
     worded(&refused(maker.launcher().import_key_pair(request).await));
     let mut request = maker.registering("large", &snapshot);
@@ -234,6 +235,7 @@ async fn fields(maker: &Account, image: &str, snapshot: &str) {
         name: "bad".into(),
         public_key: "ssh-rsa nonsense".into(),
         request_id: new_request_id(),
+        ..Default::default()
     };
     refused_as(maker.launcher().import_key_pair(request).await, "PUBLIC_KEY_INVALID");
     let request = gateway::ListImagesRequest { page_token: "abc".into(), ..Default::default() };
@@ -253,7 +255,11 @@ async fn doors(stack: &Stack, maker: &Account) {
     let token = stack.cli("maker", &["account", "token", "--read-only"]).await.ok();
     let reader = maker.with_token(&stack.gateway(), &token);
     assert_eq!(reader.images().await.len(), 1);
-    let request = launcher::CreateKeyPairRequest { name: "k".into(), request_id: new_request_id() };
+    let request = launcher::CreateKeyPairRequest {
+        name: "k".into(),
+        request_id: new_request_id(),
+        ..Default::default()
+    };
     let seen = refused(reader.launcher().create_key_pair(request).await);
     assert_eq!(seen.code, Code::PermissionDenied, "{seen:?}");
 

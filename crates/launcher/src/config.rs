@@ -65,7 +65,7 @@ impl Config {
             max_instances: 64,
             max_memory_mib: None,
             stop_grace_seconds: 30,
-            region: "local".to_owned(),
+            region: "local-1".to_owned(),
         }
     }
 

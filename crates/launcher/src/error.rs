@@ -46,6 +46,12 @@ pub enum LauncherError {
     NoPlace { id: InstanceId },
     #[error("instance {id} has no root volume: attach one at `{device}` first")]
     NoRoot { id: InstanceId, device: String },
+    #[error("instance {id} is protected: take its disable_api_termination off first")]
+    Protected { id: InstanceId },
+    #[error("a resource has at most 50 tags")]
+    TooManyTags,
+    #[error("not a tag that can be: {problem}")]
+    BadTag { problem: String },
     #[error("`{field}` {problem}")]
     BadField { field: &'static str, problem: String },
     #[error(transparent)]
@@ -127,6 +133,14 @@ impl Describe for LauncherError {
                 .hint("detach a volume; places are counted anew at the next start"),
             E::NoRoot { id, .. } => {
                 fault(Kind::Precondition, Reason::RootVolumeMissing).with("instanceId", id)
+            }
+            E::Protected { id } => {
+                fault(Kind::Precondition, Reason::TerminationProtected).with("instanceId", id)
+            }
+            E::TooManyTags => fault(Kind::BadRequest, Reason::TagLimitExceeded)
+                .field("tags", "would be more than 50"),
+            E::BadTag { problem } => {
+                fault(Kind::BadRequest, Reason::TagInvalid).field("tags", problem)
             }
             E::BadField { field, problem } => fault(Kind::BadRequest, Reason::FieldInvalid)
                 .with("field", field)

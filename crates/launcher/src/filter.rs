@@ -27,19 +27,47 @@ struct Filter {
 
 #[derive(Debug, Clone)]
 enum Field {
-    State,
-    Id,
-    Image,
-    Type,
-    KeyName,
-    Reservation,
-    PrivateIp,
-    ProductCode,
-    LaunchIndex,
-    Name,
-    TagKey,
+    Plain(&'static str),
     Tag(String),
 }
+
+/// The names that are known, beside `tag:<key>`.
+const NAMES: &[&str] = &[
+    "architecture",
+    "availability-zone",
+    "block-device-mapping.attach-time",
+    "block-device-mapping.delete-on-termination",
+    "block-device-mapping.device-name",
+    "block-device-mapping.status",
+    "block-device-mapping.volume-id",
+    "client-token",
+    "hypervisor",
+    "image-id",
+    "instance-id",
+    "instance-state-code",
+    "instance-state-name",
+    "instance-type",
+    "instance.group-id",
+    "ip-address",
+    "key-name",
+    "launch-index",
+    "launch-time",
+    "name",
+    "owner-id",
+    "private-dns-name",
+    "private-ip-address",
+    "product-code",
+    "reason",
+    "reservation-id",
+    "root-device-name",
+    "root-device-type",
+    "state-reason-code",
+    "subnet-id",
+    "tag-key",
+    "tag-value",
+    "virtualization-type",
+    "vpc-id",
+];
 
 impl Filters {
     /// Reads names and their values.
@@ -61,11 +89,8 @@ impl Filters {
             if values.iter().any(|v| v.len() > MAX_VALUE) {
                 return Err(bad("has a value of more than 256 bytes"));
             }
-            let field = Field::named(name).ok_or_else(|| {
-                bad("is not known; use instance-state-name, instance-id, image-id, \
-                     instance-type, key-name, reservation-id, private-ip-address, \
-                     product-code, launch-index, name, tag-key or tag:<key>")
-            })?;
+            let known = || format!("is not known; use {} or tag:<key>", NAMES.join(", "));
+            let field = Field::named(name).ok_or_else(|| bad(&known()))?;
             filters.push(Filter { field, values: values.to_vec() });
         }
         Ok(Self(filters))
@@ -80,51 +105,97 @@ impl Filters {
     /// Whether the caller asks by state or id, and so for ended ones too.
     #[must_use]
     pub fn ask_for_the_ended(&self) -> bool {
-        self.0.iter().any(|f| matches!(f.field, Field::State | Field::Id))
+        let asks = |field: &Field| {
+            let names = ["instance-id", "instance-state-name", "instance-state-code"];
+            matches!(field, Field::Plain(name) if names.contains(name))
+        };
+        self.0.iter().any(|f| asks(&f.field))
     }
 }
 
 impl Filter {
     fn admits(&self, i: &Instance) -> bool {
         let is = |text: &str| self.values.iter().any(|v| matches(v.as_bytes(), text.as_bytes()));
-        match &self.field {
-            Field::State => is(i.state.as_str()),
-            Field::Id => is(&i.id.to_string()),
-            Field::Image => is(&i.image),
-            Field::Type => is(&i.instance_type),
-            Field::KeyName => is(&i.key_name),
-            Field::Reservation => is(&i.reservation),
-            Field::PrivateIp => i.identity.as_ref().is_some_and(|d| is(&d.private_ip.to_string())),
-            Field::ProductCode => i.product_codes.iter().any(|code| is(code)),
-            Field::LaunchIndex => is(&i.launch_index.to_string()),
-            Field::Name => is(&i.name),
-            Field::TagKey => i.tags.iter().any(|(key, _)| is(key)),
-            Field::Tag(key) => i.tags.iter().any(|(k, value)| k == key && is(value)),
+        let name = match &self.field {
+            Field::Plain(name) => *name,
+            Field::Tag(key) => return i.tags.iter().any(|(k, value)| k == key && is(value)),
+        };
+        let volumes = || i.identity.iter().flat_map(|d| &d.volumes);
+        let about = &i.particulars;
+        match name {
+            "architecture" => is(&about.architecture),
+            "availability-zone" => is(&about.zone),
+            "block-device-mapping.attach-time" => volumes().any(|v| is(&iso(v.attached_at))),
+            "block-device-mapping.delete-on-termination" => {
+                volumes().any(|v| is(if v.delete_on_termination { "true" } else { "false" }))
+            }
+            "block-device-mapping.device-name" => volumes().any(|v| is(&v.device)),
+            "block-device-mapping.status" => volumes().next().is_some() && is("attached"),
+            "block-device-mapping.volume-id" => volumes().any(|v| is(&v.id)),
+            "client-token" => is(&about.client_token),
+            // What EC2 calls ours: neither of its words is truer.
+            "hypervisor" => is("xen"),
+            "image-id" => is(&i.image),
+            "instance-id" => is(&i.id.to_string()),
+            "instance-state-code" => is(&i.state.code().to_string()),
+            "instance-state-name" => is(i.state.as_str()),
+            "instance-type" => is(&i.instance_type),
+            "instance.group-id" => about.security_groups.iter().any(|group| is(group)),
+            "ip-address" => {
+                i.ssh.filter(|_| i.state.has_machine()).is_some_and(|e| is(&e.address.to_string()))
+            }
+            "key-name" => is(&i.key_name),
+            "launch-index" => is(&i.launch_index.to_string()),
+            "launch-time" => is(&iso(i.launched_at)),
+            "name" => is(&i.name),
+            "owner-id" => is(&i.account),
+            "private-dns-name" => i.identity.as_ref().is_some_and(|d| is(&d.host_name())),
+            "private-ip-address" => {
+                i.identity.as_ref().is_some_and(|d| is(&d.private_ip.to_string()))
+            }
+            "product-code" => i.product_codes.iter().any(|code| is(code)),
+            "reason" => is(&i.reason),
+            "reservation-id" => is(&i.reservation),
+            "root-device-name" => i.identity.as_ref().is_some_and(|d| is(&d.root_device)),
+            "root-device-type" => is("ebs"),
+            "state-reason-code" => is(i.reason_code()),
+            "subnet-id" => is(&about.subnet),
+            "tag-key" => i.tags.iter().any(|(key, _)| is(key)),
+            "tag-value" => i.tags.iter().any(|(_, value)| is(value)),
+            "virtualization-type" => is("hvm"),
+            "vpc-id" => is(&about.vpc),
+            _ => false,
         }
     }
 }
 
 impl Field {
     fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "instance-state-name" => Self::State,
-            "instance-id" => Self::Id,
-            "image-id" => Self::Image,
-            "instance-type" => Self::Type,
-            "key-name" => Self::KeyName,
-            "reservation-id" => Self::Reservation,
-            "private-ip-address" => Self::PrivateIp,
-            "product-code" => Self::ProductCode,
-            "launch-index" => Self::LaunchIndex,
-            "name" => Self::Name,
-            "tag-key" => Self::TagKey,
-            other => Self::Tag(other.strip_prefix("tag:").filter(|k| !k.is_empty())?.to_owned()),
-        })
+        if let Some(known) = NAMES.iter().find(|known| **known == name) {
+            return Some(Self::Plain(known));
+        }
+        Some(Self::Tag(name.strip_prefix("tag:").filter(|key| !key.is_empty())?.to_owned()))
     }
 }
 
+/// A time as EC2 writes it, in UTC to the millisecond.
+fn iso(ms: i64) -> String {
+    let nanos = i128::from(ms) * 1_000_000;
+    let Ok(t) = time::OffsetDateTime::from_unix_timestamp_nanos(nanos) else {
+        return String::new();
+    };
+    let (date, clock) = (t.date(), t.time());
+    format!(
+        "{date}T{:02}:{:02}:{:02}.{:03}Z",
+        clock.hour(),
+        clock.minute(),
+        clock.second(),
+        clock.millisecond()
+    )
+}
+
 /// Whether `text` is what `pattern` says; takes time of at most their product.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     // Where to go on if what follows the last star does not fit.
     let mut star = None;
@@ -174,6 +245,26 @@ mod tests {
     fn each_name_looks_at_its_field() {
         for (name, yes, no) in [
             ("instance-state-name", "pending", "running"),
+            ("instance-state-code", "0", "16"),
+            ("architecture", "x86_64", "arm64"),
+            ("availability-zone", "local-1?", "local-2a"),
+            ("block-device-mapping.attach-time", "1970-01-01T00:00:01.000Z", "1971*"),
+            ("block-device-mapping.delete-on-termination", "true", "false"),
+            ("block-device-mapping.device-name", "/dev/sda1", "/dev/sdb"),
+            ("block-device-mapping.status", "attached", "attaching"),
+            ("block-device-mapping.volume-id", "vol-0123456789abcdef0", "vol-1"),
+            ("client-token", "token", "other"),
+            ("hypervisor", "xen", "kvm"),
+            ("instance.group-id", "sg-1", "sg-2"),
+            ("launch-time", "1970-01-01T00:00:01*", "1970-01-02*"),
+            ("owner-id", "111122223333", "self"),
+            ("private-dns-name", "ip-172-31-0-4", "ip-10*"),
+            ("root-device-name", "/dev/sda1", "/dev/xvda"),
+            ("root-device-type", "ebs", "instance-store"),
+            ("subnet-id", "subnet-1", "subnet-2"),
+            ("tag-value", "test", "Stage"),
+            ("virtualization-type", "hvm", "paravirtual"),
+            ("vpc-id", "vpc-1", "vpc-2"),
             ("instance-id", "i-0123*", "i-1*"),
             ("image-id", "ami-0123456789abcdef0", "ami-1"),
             ("instance-type", "v1.*", "t3.*"),
@@ -188,6 +279,26 @@ mod tests {
         ] {
             assert!(admits(name, yes), "{name}={yes}");
             assert!(!admits(name, no), "{name}={no}");
+        }
+    }
+
+    #[test]
+    fn every_name_that_is_told_is_applied() {
+        let mut i = sample();
+        i.began(
+            crate::Run {
+                started_at: 5,
+                accelerator: "tcg".into(),
+                sandbox_gaps: vec![],
+                ssh: Some(crate::Endpoint { address: [127, 100, 0, 4].into(), port: 22 }),
+            },
+            6,
+        )
+        .unwrap();
+        let all = ["*".to_owned()];
+        for name in NAMES {
+            let filters = Filters::read([(*name, &all[..])]).unwrap();
+            assert!(filters.admit(&i), "{name}");
         }
     }
 

@@ -14,6 +14,9 @@ pub const MAX_USER_DATA: usize = 16 << 10;
 /// As many disks as a machine has letters for.
 pub(crate) const MAX_VOLUMES: usize = 26;
 
+/// The reason of an end that the guest brought about.
+pub(crate) const POWERED_OFF: &str = "the guest powered off";
+
 /// At most this many instances in one launch.
 pub const MAX_LAUNCH: usize = 20;
 
@@ -38,6 +41,10 @@ pub struct Instance {
     pub product_codes: Vec<String>,
     pub tags: Vec<(String, String)>,
     pub name: String,
+    pub particulars: Particulars,
+    /// It may not be terminated.
+    pub protected: bool,
+    pub on_poweroff: OnPoweroff,
     pub launched_at: i64,
     pub changed_at: i64,
     /// Set once volumes and addresses are known.
@@ -52,6 +59,63 @@ pub struct Instance {
     pub accelerator: String,
     pub sandbox_gaps: Vec<String>,
     pub ssh: Option<Endpoint>,
+}
+
+/// What the launch said that the machine itself has no use for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Particulars {
+    /// The image's name and owner at the launch, whatever became of it.
+    pub image_name: String,
+    pub image_owner: String,
+    /// "x86_64" or "i386".
+    pub architecture: String,
+    /// The availability zone.
+    pub zone: String,
+    pub client_token: String,
+    pub subnet: String,
+    pub vpc: String,
+    pub security_groups: Vec<String>,
+}
+
+impl Particulars {
+    /// Refuses what no record should hold.
+    pub(crate) fn check(&self) -> Result<()> {
+        let texts = [
+            ("image_name", &self.image_name, 256),
+            ("image_owner_id", &self.image_owner, 64),
+            ("client_token", &self.client_token, 128),
+            ("subnet_id", &self.subnet, 64),
+            ("vpc_id", &self.vpc, 64),
+        ];
+        for (field, text, most) in texts {
+            if text.len() > most || text.chars().any(char::is_control) {
+                let problem = format!("use at most {most} bytes without control characters");
+                return Err(LauncherError::field(field, problem));
+            }
+        }
+        check_groups(&self.security_groups)
+    }
+}
+
+/// Refuses what cannot be security groups.
+pub(crate) fn check_groups(groups: &[String]) -> Result<()> {
+    let plain = |group: &String| {
+        (1..=64).contains(&group.len()) && group.bytes().all(|b| b.is_ascii_graphic())
+    };
+    if groups.len() > 16 || !groups.iter().all(plain) {
+        return Err(LauncherError::field("security_group_ids", "give at most 16 ids"));
+    }
+    Ok(())
+}
+
+/// What follows when a guest powers its machine off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnPoweroff {
+    /// The instance stops, and can be started again.
+    #[default]
+    Stop,
+    /// It ends for good.
+    Terminate,
 }
 
 /// What makes a machine this instance's.
@@ -127,6 +191,15 @@ impl Instance {
         Ok(self.close_run())
     }
 
+    /// Its guest powered off at `at`: it stops, or begins to end, as it was launched to.
+    pub fn powered_off(&mut self, reason: &str, at: i64) -> Result<Option<Happening>> {
+        if self.state == State::Running && self.on_poweroff == OnPoweroff::Terminate {
+            self.enter(State::ShuttingDown, reason, at)?;
+            return Ok(None);
+        }
+        self.ended(reason, at)
+    }
+
     /// It is gone for good, since `at`, by way of [`State::ShuttingDown`].
     pub fn terminated(&mut self, at: i64) -> Result<Vec<Happening>> {
         let reason = self.reason.clone();
@@ -155,6 +228,17 @@ impl Instance {
     #[must_use]
     pub fn unlaunched(&self) -> bool {
         self.run == 0
+    }
+
+    /// EC2's word for why it stopped or ended; empty if it did neither.
+    #[must_use]
+    pub fn reason_code(&self) -> &'static str {
+        match self.state {
+            State::Pending | State::Running => "",
+            _ if self.reason == POWERED_OFF => "Client.InstanceInitiatedShutdown",
+            _ if self.reason.contains("on request") => "Client.UserInitiatedShutdown",
+            _ => "Server.InternalError",
+        }
     }
 
     pub(crate) fn not_now(&self, verb: &'static str) -> LauncherError {
@@ -222,6 +306,18 @@ pub(crate) mod tests {
             product_codes: vec!["abc".into()],
             tags: vec![("Stage".into(), "test".into())],
             name: "web".into(),
+            particulars: Particulars {
+                image_name: "base".into(),
+                image_owner: "999988887777".into(),
+                architecture: "x86_64".into(),
+                zone: "local-1a".into(),
+                client_token: "token".into(),
+                subnet: "subnet-1".into(),
+                vpc: "vpc-1".into(),
+                security_groups: vec!["sg-1".into()],
+            },
+            protected: false,
+            on_poweroff: OnPoweroff::Stop,
             launched_at: 1_000,
             changed_at: 1_000,
             identity: Some(Identity {
@@ -269,6 +365,22 @@ pub(crate) mod tests {
         let last = i.terminated(19).unwrap();
         assert_eq!(last, [Happening::Stopped, Happening::Terminated]);
         assert_eq!((i.run, i.run_open, i.state), (2, false, State::Terminated));
+    }
+
+    #[test]
+    fn a_guest_that_powers_off_ends_what_was_launched_to_end_so() {
+        let mut i = sample();
+        i.on_poweroff = OnPoweroff::Terminate;
+        i.began(run(10), 11).unwrap();
+        assert_eq!(i.powered_off(POWERED_OFF, 12).unwrap(), None);
+        assert_eq!(i.reason_code(), "Client.InstanceInitiatedShutdown");
+        let last = i.terminated(13).unwrap();
+        assert_eq!(last, [Happening::Stopped, Happening::Terminated]);
+
+        let mut i = sample();
+        i.began(run(10), 11).unwrap();
+        assert_eq!(i.powered_off(POWERED_OFF, 12).unwrap(), Some(Happening::Stopped));
+        assert_eq!(i.state, State::Stopped);
     }
 
     #[test]

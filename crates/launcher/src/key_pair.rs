@@ -1,7 +1,15 @@
 //! Key pairs: made here or brought along; only the public half is kept.
 
+use md5::{Digest as _, Md5};
+use rsa::{
+    BoxedUint, PrivateKey as RsaPrivateKey, PublicKey as RsaPublicKey,
+    pkcs1::EncodeRsaPrivateKey as _,
+    pkcs8::{EncodePrivateKey as _, EncodePublicKey as _},
+    traits::PublicKeyParts as _,
+};
+use sha1::Sha1;
 use ssh_key::{
-    Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey,
+    Algorithm, HashAlg, LineEnding, Mpint, PrivateKey, PublicKey,
     private::{Ed25519Keypair, KeypairData},
     public::KeyData,
 };
@@ -11,6 +19,10 @@ use crate::{LauncherError, Result};
 
 /// No RSA key of 16384 bits is longer than this, in characters.
 const MAX_PUBLIC_KEY: usize = 8 << 10;
+/// Of a key made here.
+const RSA_BITS: usize = 2048;
+/// Of a key brought along.
+const RSA_SIZES: std::ops::RangeInclusive<usize> = 2048..=16_384;
 
 /// A public key that can be put into machines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +34,32 @@ pub struct KeyPair {
     pub public_key: String,
     /// "SHA256:…".
     pub fingerprint: String,
+    /// As EC2 writes it for a key of this kind and origin.
+    pub ec2_fingerprint: String,
     /// Milliseconds since 1970.
     pub created_at: i64,
+    pub tags: Vec<(String, String)>,
+}
+
+/// What a key is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeyKind {
+    #[default]
+    Ed25519,
+    /// Of 2048 bits if made here.
+    Rsa,
+}
+
+impl KeyPair {
+    /// By which listings go on.
+    pub(crate) fn key(&self) -> Vec<u8> {
+        vmint_store::Key::encode(&(self.account.clone(), self.name.as_str().to_owned()))
+    }
+
+    #[must_use]
+    pub fn kind(&self) -> KeyKind {
+        if self.public_key.starts_with("ssh-rsa ") { KeyKind::Rsa } else { KeyKind::Ed25519 }
+    }
 }
 
 /// A key pair's name: 1 to 255 printable ASCII characters, no space at either end.
@@ -51,7 +87,8 @@ pub(crate) struct Drawn {
     /// Both as [`KeyPair`] has them.
     pub public_key: String,
     pub fingerprint: String,
-    /// OpenSSH PEM; kept nowhere.
+    pub ec2_fingerprint: String,
+    /// PEM: OpenSSH's for ed25519, PKCS#1 for RSA; kept nowhere.
     pub private_key: String,
 }
 
@@ -61,8 +98,15 @@ impl std::fmt::Debug for Drawn {
     }
 }
 
-/// Draws an ed25519 key whose comment is `name`.
-pub(crate) fn draw(name: &KeyName) -> Result<Drawn> {
+/// Draws a key whose comment is `name`. RSA takes its time, up to a second or so.
+pub(crate) fn draw(name: &KeyName, kind: KeyKind) -> Result<Drawn> {
+    match kind {
+        KeyKind::Ed25519 => draw_ed25519(name),
+        KeyKind::Rsa => draw_rsa(name),
+    }
+}
+
+fn draw_ed25519(name: &KeyName) -> Result<Drawn> {
     let broken = || LauncherError::KeyNotMade;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|_| broken())?;
@@ -73,8 +117,49 @@ pub(crate) fn draw(name: &KeyName) -> Result<Drawn> {
     Ok(Drawn {
         public_key: public.to_openssh().map_err(|_| broken())?,
         fingerprint: public.fingerprint(HashAlg::Sha256).to_string(),
+        ec2_fingerprint: padded(public),
         private_key,
     })
+}
+
+fn draw_rsa(name: &KeyName) -> Result<Drawn> {
+    let broken = || LauncherError::KeyNotMade;
+    let key = RsaPrivateKey::new(&mut rand::rng(), RSA_BITS).map_err(|_| broken())?;
+    let part = |bytes: Box<[u8]>| Mpint::from_positive_bytes(&bytes).map_err(|_| broken());
+    let data = KeyData::Rsa(ssh_key::public::RsaPublicKey {
+        e: part(key.e_bytes())?,
+        n: part(key.n_bytes())?,
+    });
+    let public = PublicKey::new(data, name.as_str());
+    let pem = key.to_pkcs1_pem(rsa::pkcs1::LineEnding::LF).map_err(|_| broken())?;
+    let inner = key.to_pkcs8_der().map_err(|_| broken())?;
+    Ok(Drawn {
+        public_key: public.to_openssh().map_err(|_| broken())?,
+        fingerprint: public.fingerprint(HashAlg::Sha256).to_string(),
+        ec2_fingerprint: pairs(&Sha1::digest(inner.as_bytes())),
+        private_key: pem.to_string(),
+    })
+}
+
+/// EC2's fingerprint of a public key that was made elsewhere, or of an ed25519 key; empty
+/// if the line is not a key.
+pub(crate) fn ec2_fingerprint_of(line: &str) -> String {
+    let Ok(key) = PublicKey::from_openssh(line) else { return String::new() };
+    let KeyData::Rsa(rsa) = key.key_data() else { return padded(&key) };
+    let number = |part: &Mpint| part.as_positive_bytes().map(BoxedUint::from_be_slice_vartime);
+    let (Some(n), Some(e)) = (number(&rsa.n), number(&rsa.e)) else { return String::new() };
+    let Ok(key) = RsaPublicKey::new_with_size_limits(n, e, RSA_SIZES) else { return String::new() };
+    key.to_public_key_der().map(|der| pairs(&Md5::digest(der.as_bytes()))).unwrap_or_default()
+}
+
+/// SHA-256 in base64, whose 32 bytes take one `=`.
+fn padded(key: &PublicKey) -> String {
+    let text = key.fingerprint(HashAlg::Sha256).to_string();
+    format!("{}=", text.trim_start_matches("SHA256:"))
+}
+
+fn pairs(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(":")
 }
 
 /// Reads one authorized_keys line without options: ssh-ed25519, or ssh-rsa of 2048
@@ -126,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_drawn_key_is_one_that_can_be_imported() {
-        let drawn = draw(&name("me")).unwrap();
+        let drawn = draw(&name("me"), KeyKind::Ed25519).unwrap();
         assert!(drawn.private_key.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----\n"));
         assert!(drawn.public_key.ends_with(" me"));
         let (line, fingerprint) = import(&drawn.public_key).unwrap();
@@ -136,8 +221,34 @@ mod tests {
     }
 
     #[test]
+    fn an_rsa_key_is_given_as_ec2_gives_it() {
+        use rsa::pkcs1::DecodeRsaPrivateKey as _;
+        let drawn = draw(&name("me"), KeyKind::Rsa).unwrap();
+        assert!(drawn.private_key.starts_with("-----BEGIN RSA PRIVATE KEY-----\n"));
+        let key = RsaPrivateKey::from_pkcs1_pem(&drawn.private_key).unwrap();
+        assert_eq!(key.size() * 8, RSA_BITS);
+        let sha1 = pairs(&Sha1::digest(key.to_pkcs8_der().unwrap().as_bytes()));
+        assert_eq!((drawn.ec2_fingerprint.len(), &drawn.ec2_fingerprint), (59, &sha1));
+        let (line, fingerprint) = import(&drawn.public_key).unwrap();
+        assert_eq!((line.as_str(), fingerprint), (drawn.public_key.as_str(), drawn.fingerprint));
+        let der = key.to_public_key().to_public_key_der().unwrap();
+        assert_eq!(ec2_fingerprint_of(&line), pairs(&Md5::digest(der.as_bytes())));
+    }
+
+    #[test]
+    fn fingerprints_are_those_that_openssl_and_openssh_tell() {
+        // Made with ssh-keygen; told by `openssl pkey -pubin -outform DER | openssl md5 -c`
+        // and by `ssh-keygen -l`.
+        let rsa = include_str!("../tests/keys/rsa.pub");
+        assert_eq!(ec2_fingerprint_of(rsa.trim()), include_str!("../tests/keys/rsa.md5").trim());
+        let ed25519 = include_str!("../tests/keys/ed25519.pub");
+        let told = include_str!("../tests/keys/ed25519.sha256").trim();
+        assert_eq!(ec2_fingerprint_of(ed25519.trim()), format!("{told}="));
+    }
+
+    #[test]
     fn what_is_not_a_public_key_is_refused() {
-        let private = draw(&name("x")).unwrap().private_key;
+        let private = draw(&name("x"), KeyKind::Ed25519).unwrap().private_key;
         let short = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA me";
         for bad in ["", "hello", &private, short, "command=\"x\" ssh-ed25519 AAAA", "a\nb"] {
             let refused = import(bad).unwrap_err();

@@ -26,6 +26,7 @@ mod metadata;
 mod ops;
 mod state;
 mod store;
+mod tag;
 
 use std::sync::Arc;
 
@@ -41,15 +42,19 @@ pub use error::{LauncherError, Result};
 pub use filter::{BadFilter, Filters};
 pub use grpc::{Grpc, Internal};
 pub use instance::{
-    Endpoint, Happening, Identity, Instance, MAX_LAUNCH, MAX_USER_DATA, Run, Volume,
+    Endpoint, Happening, Identity, Instance, MAX_LAUNCH, MAX_USER_DATA, OnPoweroff, Particulars,
+    Run, Volume,
 };
 pub use instance_type::{INSTANCE_TYPES, InstanceType};
-pub use key_pair::{KeyName, KeyPair};
+pub use key_pair::{KeyKind, KeyName, KeyPair};
 pub use machines::{hypervisor, qemu::QemuHypervisor};
 pub use ops::{
-    Console, ConsoleInput, Following, Launcher, MachineEvent, MadeKeyPair, Page, Reservation,
+    Console, ConsoleInput, Following, Health, KeyQuery, Launcher, MachineEvent, MadeKeyPair, Page,
+    Query, Reservation, Status,
 };
 pub use state::State;
+pub use store::Change;
+pub use tag::Change as TagChange;
 
 /// Runs machines until `shutdown`, then drains; the machines go on without it.
 pub async fn run(

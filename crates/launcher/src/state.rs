@@ -55,6 +55,19 @@ impl State {
         matches!(self, Self::Running | Self::Stopping)
     }
 
+    /// EC2's number of it.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Pending => 0,
+            Self::Running => 16,
+            Self::ShuttingDown => 32,
+            Self::Terminated => 48,
+            Self::Stopping => 64,
+            Self::Stopped => 80,
+        }
+    }
+
     /// EC2's name of it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -121,7 +121,7 @@ async fn pages_of_both_listings_join_up() {
     assert_eq!((first.instances.len(), rest.instances.len()), (2, 1));
     assert_eq!(rest.next_page_token, "");
 
-    let mut list = pb::ListKeyPairsRequest { page_size: 2, page_token: String::new() };
+    let mut list = pb::ListKeyPairsRequest { page_size: 2, ..Default::default() };
     let first = public.list_key_pairs(as_user(list.clone())).await.unwrap().into_inner();
     list.page_token = first.next_page_token;
     let rest = public.list_key_pairs(as_user(list)).await.unwrap().into_inner();

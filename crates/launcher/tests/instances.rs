@@ -10,7 +10,7 @@ use std::time::Duration;
 use fleet::{ACCOUNT, Running, asked, now, reservation, volume};
 use tokio::io::AsyncReadExt as _;
 use vmint_ids::InstanceId;
-use vmint_launcher::{Filters, Happening as H, LauncherError as E, Reservation, State};
+use vmint_launcher::{Filters, Happening as H, LauncherError as E, Query, Reservation, State};
 
 async fn kinds(running: &Running) -> Vec<(H, u64)> {
     let events = running.launcher.events(0, 0).await.unwrap();
@@ -136,7 +136,7 @@ async fn a_terminated_instance_leaves_its_last_words_only() {
     let expected = [(H::Started, 1), (H::Stopped, 1), (H::Terminated, 1)];
     assert_eq!(kinds(&running).await, expected);
     let console = running.launcher.console_output(ACCOUNT, &id.to_string()).await.unwrap();
-    assert_eq!(console, b"last words");
+    assert_eq!(console.0, b"last words");
     // A launch asked again does not bring it back.
     running.launch_as(new).await.unwrap();
     assert_eq!(running.machines.running(), 0);
@@ -219,12 +219,13 @@ async fn a_launch_that_cannot_be_is_refused_before_anything_is_made() {
         with(|r| r.ids = vec![r.ids[0]; 2]).await,
         with(|r| r.ids = (0..21).map(|_| InstanceId::random()).collect()).await,
         with(|r| r.user_data = vec![0; (16 << 10) + 1]).await,
-        with(|r| r.tags = vec![(String::new(), String::new())]).await,
         with(|r| r.name = r.ids[0].to_string()).await,
         with(|r| r.product_codes = vec!["A".into()]).await,
     ] {
         assert!(matches!(bad, Err(E::BadField { .. })), "{bad:?}");
     }
+    let tag = with(|r| r.tags = vec![(String::new(), String::new())]).await;
+    assert!(matches!(tag, Err(E::BadTag { .. })), "{tag:?}");
     for bad in [
         with(|r| r.boot_mode = "uefi".into()).await,
         with(|r| r.architecture = "arm64".into()).await,
@@ -292,7 +293,7 @@ async fn ssh_reaches_the_guest_at_the_address_given() {
 async fn the_console_is_read_bounded_and_followed_both_ways() {
     let running = Running::start().await;
     let text = running.launch().await.id.to_string();
-    let tail = running.launcher.console_output(ACCOUNT, &text).await.unwrap();
+    let (tail, _) = running.launcher.console_output(ACCOUNT, &text).await.unwrap();
     assert_eq!(tail.len(), 64 << 10);
     assert!(tail.ends_with(b"login:"));
     let mut once = running.launcher.console(ACCOUNT, &text, false).await.unwrap();
@@ -321,7 +322,7 @@ async fn listings_join_up_and_honour_filters() {
     let mut seen = Vec::new();
     let mut after: Option<Vec<u8>> = None;
     loop {
-        let all = Filters::default();
+        let all = Query::default();
         let page = running.launcher.list(ACCOUNT, &all, after.as_deref(), 2).unwrap();
         assert!(page.instances.len() <= 2);
         seen.extend(page.instances.into_iter().map(|i| i.id));
@@ -333,7 +334,7 @@ async fn listings_join_up_and_honour_filters() {
 
     let (tag, state) = (["te*".to_owned()], ["running".to_owned()]);
     let filters = [("tag:Stage", tag.as_slice()), ("instance-state-name", state.as_slice())];
-    let filters = Filters::read(filters).unwrap();
+    let filters = Query { filters: Filters::read(filters).unwrap(), ids: vec![] };
     assert_eq!(running.launcher.list(ACCOUNT, &filters, None, 50).unwrap().instances.len(), 5);
     assert!(
         running.launcher.list("999999999999", &filters, None, 50).unwrap().instances.is_empty()

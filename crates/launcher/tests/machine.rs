@@ -224,6 +224,6 @@ async fn lives_and_ends(dir: &Path) {
     assert!(!config.instances_dir.join(&text).exists());
     let kinds: Vec<_> = second.events(0, 0).await.expect("events");
     assert_eq!(kinds.iter().map(|e| e.run).collect::<Vec<_>>(), [1, 1, 2, 2, 2]);
-    let last = second.console_output(ACCOUNT, &text).await.expect("its last words");
+    let (last, _) = second.console_output(ACCOUNT, &text).await.expect("its last words");
     assert!(String::from_utf8_lossy(&last).contains(MARKER));
 }

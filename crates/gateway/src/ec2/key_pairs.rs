@@ -28,7 +28,8 @@ const DELETE: Operation = Operation::new("DeleteKeyPair", &["KeyName", "KeyPairI
 
 async fn create_key_pair(mut call: Call) -> Answer {
     let request_id = call.request_id()?;
-    let request = CreateKeyPairRequest { name: call.params.need("KeyName")?, request_id };
+    let name = call.params.need("KeyName")?;
+    let request = CreateKeyPairRequest { name, request_id, ..Default::default() };
     let mut launcher = call.front.gateway.peers.instances(&call.caller);
     let made = launcher.create_key_pair(request).await?.into_inner();
     let pair = made.key_pair.unwrap_or_default();
@@ -48,7 +49,7 @@ async fn import_key_pair(mut call: Call) -> Answer {
     let public_key = String::from_utf8(material)
         .map_err(|_| Error::new(Code::InvalidKeyFormat, "Key is not in valid OpenSSH format"))?;
     let public_key = public_key.trim().to_owned();
-    let request = ImportKeyPairRequest { name, public_key, request_id };
+    let request = ImportKeyPairRequest { name, public_key, request_id, ..Default::default() };
     let mut launcher = call.front.gateway.peers.instances(&call.caller);
     let pair = launcher.import_key_pair(request).await?.into_inner().key_pair.unwrap_or_default();
     let mut xml = Xml::new();
@@ -120,7 +121,8 @@ async fn delete_key_pair(mut call: Call) -> Answer {
     };
     let mut xml = Xml::done();
     let Some(pair) = known else { return Ok(xml) };
-    let request = DeleteKeyPairRequest { name: pair.name, request_id: call.request_id()? };
+    let request_id = call.request_id()?;
+    let request = DeleteKeyPairRequest { name: pair.name, request_id, ..Default::default() };
     call.front.gateway.peers.instances(&call.caller).delete_key_pair(request).await?;
     xml.text("keyPairId", &pair.key_pair_id);
     Ok(xml)
@@ -128,7 +130,7 @@ async fn delete_key_pair(mut call: Call) -> Answer {
 
 async fn all(call: &Call) -> Result<Vec<KeyPair>, Refused> {
     let mut launcher = call.front.gateway.peers.instances(&call.caller);
-    let mut request = ListKeyPairsRequest { page_size: 1000, page_token: String::new() };
+    let mut request = ListKeyPairsRequest { page_size: 1000, ..Default::default() };
     let mut pairs = Vec::new();
     loop {
         let page = launcher.list_key_pairs(request.clone()).await?.into_inner();

@@ -6,7 +6,7 @@ use vmint_api::{
     catalog::v1::{PinImageRequest, UnpinImageRequest},
     launcher::v1::{
         AttachedVolume, EnsureIdentityRequest, EnsureMachinesRequest, EnsureReservedRequest,
-        Instance, InstanceVolumes, ReleaseInstancesRequest,
+        Instance, InstanceVolumes, ReleaseInstancesRequest, ShutdownBehavior,
     },
     marketplace::v1::{ConfirmHoldRequest, HoldEntitlementRequest, ReleaseHoldRequest},
     permissions::v1::{BatchCheckRequest, ImageAction},
@@ -73,6 +73,22 @@ pub(super) struct LaunchPlan {
     /// Products of disks, beside those of the image.
     #[prost(string, repeated, tag = "12")]
     pub(super) extra_codes: Vec<String>,
+    #[prost(string, tag = "13")]
+    pub(super) image_name: String,
+    #[prost(string, tag = "14")]
+    pub(super) image_owner_id: String,
+    #[prost(string, tag = "15")]
+    pub(super) client_token: String,
+    #[prost(bool, tag = "16")]
+    pub(super) disable_api_termination: bool,
+    #[prost(enumeration = "ShutdownBehavior", tag = "17")]
+    pub(super) shutdown_behavior: i32,
+    #[prost(string, tag = "18")]
+    pub(super) subnet_id: String,
+    #[prost(string, tag = "19")]
+    pub(super) vpc_id: String,
+    #[prost(string, repeated, tag = "20")]
+    pub(super) security_group_ids: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -189,6 +205,14 @@ impl Launch {
             name: plan.name.clone(),
             architecture: plan.architecture.clone(),
             boot_mode: plan.boot_mode.clone(),
+            image_name: plan.image_name.clone(),
+            image_owner_id: plan.image_owner_id.clone(),
+            client_token: plan.client_token.clone(),
+            disable_api_termination: plan.disable_api_termination,
+            shutdown_behavior: plan.shutdown_behavior,
+            subnet_id: plan.subnet_id.clone(),
+            vpc_id: plan.vpc_id.clone(),
+            security_group_ids: plan.security_group_ids.clone(),
         };
         let answer = self.peers.launcher(&at.caller()).ensure_reserved(request).await?;
         let mut instances = answer.into_inner().instances;

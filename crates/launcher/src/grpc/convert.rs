@@ -4,12 +4,12 @@ use prost::Message;
 use tonic::{Request, Status};
 use vmint_api::{launcher::v1 as pb, types::v1 as types};
 use vmint_ids::InstanceId;
-use vmint_rpc::{Caller, PageToken};
-use vmint_store::{Asked, Key as _};
+use vmint_rpc::Caller;
+use vmint_store::Asked;
 
 use crate::{
-    Filters, Happening, Instance, InstanceType, KeyPair, Launcher, LauncherError, MachineEvent,
-    Reservation, Result, State, Volume, clock, hypervisor::Host,
+    Happening, Instance, LauncherError, MachineEvent, OnPoweroff, Particulars, Reservation, Result,
+    State, Volume, clock, hypervisor::Host,
 };
 
 const MOST_IDS: usize = 1000;
@@ -82,8 +82,19 @@ pub(super) fn reservation(r: pb::EnsureReservedRequest) -> Result<Reservation> {
         product_codes: r.product_codes,
         tags: r.tags.into_iter().map(|tag| (tag.key, tag.value)).collect(),
         name: r.name,
-        architecture: r.architecture,
         boot_mode: r.boot_mode,
+        on_poweroff: on_poweroff(r.shutdown_behavior).unwrap_or_default(),
+        protected: r.disable_api_termination,
+        particulars: Particulars {
+            image_name: r.image_name,
+            image_owner: r.image_owner_id,
+            client_token: r.client_token,
+            subnet: r.subnet_id,
+            vpc: r.vpc_id,
+            security_groups: r.security_group_ids,
+            ..Particulars::default()
+        },
+        architecture: r.architecture,
     })
 }
 
@@ -114,6 +125,7 @@ pub(super) fn shown(instance: Instance) -> pb::Instance {
 
 impl From<Instance> for pb::Instance {
     fn from(i: Instance) -> Self {
+        let state_reason_code = i.reason_code().to_owned();
         let running = i.state.has_machine();
         let identity = i.identity.as_ref();
         Self {
@@ -141,7 +153,32 @@ impl From<Instance> for pb::Instance {
             transition_time: Some(clock::stamp(i.changed_at)),
             machine_start_time: i.started_at.filter(|_| running).map(clock::stamp),
             name: i.name,
+            image_name: i.particulars.image_name,
+            image_owner_id: i.particulars.image_owner,
+            architecture: i.particulars.architecture,
+            availability_zone: i.particulars.zone,
+            client_token: i.particulars.client_token,
+            disable_api_termination: i.protected,
+            shutdown_behavior: match i.on_poweroff {
+                OnPoweroff::Stop => pb::ShutdownBehavior::Stop.into(),
+                OnPoweroff::Terminate => pb::ShutdownBehavior::Terminate.into(),
+            },
+            subnet_id: i.particulars.subnet,
+            vpc_id: i.particulars.vpc,
+            security_group_ids: i.particulars.security_groups,
+            state_reason_code,
+            cpus: i.cpus.into(),
+            memory_mib: i32::try_from(i.memory_mib).unwrap_or(i32::MAX),
         }
+    }
+}
+
+/// What follows a power-off, if that is said.
+pub(super) fn on_poweroff(number: i32) -> Option<OnPoweroff> {
+    match pb::ShutdownBehavior::try_from(number) {
+        Ok(pb::ShutdownBehavior::Stop) => Some(OnPoweroff::Stop),
+        Ok(pb::ShutdownBehavior::Terminate) => Some(OnPoweroff::Terminate),
+        Ok(pb::ShutdownBehavior::Unspecified) | Err(_) => None,
     }
 }
 
@@ -158,7 +195,7 @@ impl From<&Volume> for pb::AttachedVolume {
     }
 }
 
-fn state(state: State) -> pb::InstanceState {
+pub(super) fn state(state: State) -> pb::InstanceState {
     use pb::InstanceState as S;
     match state {
         State::Pending => S::Pending,
@@ -190,28 +227,6 @@ impl From<MachineEvent> for pb::MachineEvent {
     }
 }
 
-impl From<KeyPair> for pb::KeyPair {
-    fn from(pair: KeyPair) -> Self {
-        Self {
-            key_pair_id: pair.id.to_string(),
-            name: pair.name.as_str().to_owned(),
-            public_key: pair.public_key,
-            fingerprint: pair.fingerprint,
-            create_time: Some(clock::stamp(pair.created_at)),
-        }
-    }
-}
-
-impl From<&InstanceType> for pb::InstanceType {
-    fn from(size: &InstanceType) -> Self {
-        Self {
-            name: size.name.to_owned(),
-            cpus: size.cpus.into(),
-            memory_mib: i32::try_from(size.memory_mib).unwrap_or(i32::MAX),
-        }
-    }
-}
-
 impl From<Host> for pb::GetHostResponse {
     fn from(host: Host) -> Self {
         Self {
@@ -221,48 +236,4 @@ impl From<Host> for pb::GetHostResponse {
             hint: host.hint,
         }
     }
-}
-
-fn page_size(asked: i32) -> usize {
-    match usize::try_from(asked) {
-        Ok(0) | Err(_) => 50,
-        Ok(n) => n.min(500),
-    }
-}
-
-pub(super) fn list_instances(
-    launcher: &Launcher,
-    account: &str,
-    mut r: pb::ListInstancesRequest,
-) -> Result<pb::ListInstancesResponse> {
-    let token = std::mem::take(&mut r.page_token);
-    let size = page_size(std::mem::take(&mut r.page_size));
-    let after = PageToken::read(&token, &r, account)?;
-    let filters = r.filters.iter().map(|f| (f.name.as_str(), f.values.as_slice()));
-    let filters = Filters::read(filters)?;
-    let page = launcher.list(account, &filters, after.as_deref(), size)?;
-    let next = page.next.map(|id| PageToken::new(&id.to_key(), &r, account).to_text());
-    Ok(pb::ListInstancesResponse {
-        instances: page.instances.into_iter().map(shown).collect(),
-        next_page_token: next.unwrap_or_default(),
-    })
-}
-
-pub(super) fn list_key_pairs(
-    launcher: &Launcher,
-    account: &str,
-    r: &pb::ListKeyPairsRequest,
-) -> Result<pb::ListKeyPairsResponse> {
-    let plain = pb::ListKeyPairsRequest::default();
-    let after = PageToken::read(&r.page_token, &plain, account)?;
-    let (pairs, more) =
-        launcher.list_key_pairs(account, after.as_deref(), page_size(r.page_size))?;
-    let next = pairs.last().filter(|_| more).map(|last| {
-        let key = (account.to_owned(), last.name.as_str().to_owned()).encode();
-        PageToken::new(&key, &plain, account).to_text()
-    });
-    Ok(pb::ListKeyPairsResponse {
-        key_pairs: pairs.into_iter().map(Into::into).collect(),
-        next_page_token: next.unwrap_or_default(),
-    })
 }

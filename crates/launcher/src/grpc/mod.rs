@@ -1,14 +1,16 @@
 //! The launcher over gRPC: read the request, call one verb, write the answer.
 
+mod attributes;
 mod convert;
 mod internal;
+mod pages;
 mod streams;
 
 use tonic::{Request, Response, Status};
 use vmint_api::launcher::v1::{self as pb, launcher_service_server::LauncherService};
 use vmint_rpc::{Caller, to_status};
 
-use crate::{INSTANCE_TYPES, KeyName, Launcher, LauncherError};
+use crate::{KeyName, Launcher, LauncherError, clock};
 
 pub use internal::Internal;
 
@@ -48,7 +50,7 @@ impl LauncherService for Grpc {
         request: Request<pb::ListInstancesRequest>,
     ) -> Answer<pb::ListInstancesResponse> {
         let account = Caller::of_account(&request)?.account.clone();
-        answer(convert::list_instances(&self.launcher, &account, request.into_inner()))
+        answer(pages::instances(&self.launcher, &account, request.into_inner()))
     }
 
     type WatchInstanceStream = streams::Instances;
@@ -95,7 +97,10 @@ impl LauncherService for Grpc {
     ) -> Answer<pb::GetConsoleOutputResponse> {
         let account = &Caller::of_account(&request)?.account;
         let printed = self.launcher.console_output(account, &request.get_ref().instance_id).await;
-        answer(printed.map(|output| pb::GetConsoleOutputResponse { output: output.into() }))
+        answer(printed.map(|(output, at)| pb::GetConsoleOutputResponse {
+            output: output.into(),
+            time: Some(clock::stamp(at)),
+        }))
     }
 
     type StreamConsoleStream = streams::Printed;
@@ -120,13 +125,62 @@ impl LauncherService for Grpc {
         streams::attach(&self.launcher, &account, request.into_inner()).await.map(Response::new)
     }
 
+    async fn tag_resources(
+        &self,
+        request: Request<pb::TagResourcesRequest>,
+    ) -> Answer<pb::TagResourcesResponse> {
+        let (account, asked, r) = convert::asked(request, "TagResources", |r| &r.request_id)?;
+        let change = attributes::put(r.tags);
+        let tagged = self.launcher.tag(&account, &r.resource_ids, change, asked).await;
+        answer(tagged.map(|()| pb::TagResourcesResponse {}))
+    }
+
+    async fn untag_resources(
+        &self,
+        request: Request<pb::UntagResourcesRequest>,
+    ) -> Answer<pb::UntagResourcesResponse> {
+        let (account, asked, r) = convert::asked(request, "UntagResources", |r| &r.request_id)?;
+        let change = attributes::take(r.tags);
+        let tagged = self.launcher.tag(&account, &r.resource_ids, change, asked).await;
+        answer(tagged.map(|()| pb::UntagResourcesResponse {}))
+    }
+
+    async fn modify_instance(
+        &self,
+        request: Request<pb::ModifyInstanceRequest>,
+    ) -> Answer<pb::ModifyInstanceResponse> {
+        let (account, asked, r) = convert::asked(request, "ModifyInstance", |r| &r.request_id)?;
+        let id = r.instance_id.clone();
+        let change = attributes::change(r).map_err(|e| to_status(&e))?;
+        let changed = self.launcher.modify(&account, &id, change, asked).await;
+        answer(changed.map(|i| pb::ModifyInstanceResponse { instance: Some(convert::shown(i)) }))
+    }
+
+    async fn get_user_data(
+        &self,
+        request: Request<pb::GetUserDataRequest>,
+    ) -> Answer<pb::GetUserDataResponse> {
+        let account = &Caller::of_account(&request)?.account;
+        let found = self.launcher.user_data(account, &request.get_ref().instance_id);
+        answer(found.map(|data| pb::GetUserDataResponse { user_data: data.into() }))
+    }
+
+    async fn list_instance_statuses(
+        &self,
+        request: Request<pb::ListInstanceStatusesRequest>,
+    ) -> Answer<pb::ListInstanceStatusesResponse> {
+        let account = Caller::of_account(&request)?.account.clone();
+        answer(pages::statuses(&self.launcher, &account, request.into_inner()).await)
+    }
+
     async fn create_key_pair(
         &self,
         request: Request<pb::CreateKeyPairRequest>,
     ) -> Answer<pb::CreateKeyPairResponse> {
         let (account, asked, r) = convert::asked(request, "CreateKeyPair", |r| &r.request_id)?;
         let name = KeyName::parse(&r.name).map_err(|e| to_status(&e))?;
-        let made = self.launcher.create_key_pair(&account, name, asked).await;
+        let (kind, tags) = (attributes::kind(r.key_type), attributes::tags(r.tags));
+        let made = self.launcher.create_key_pair(&account, name, kind, tags, asked).await;
         answer(made.map(|made| pb::CreateKeyPairResponse {
             key_pair: Some(made.pair.into()),
             private_key: made.private_key.unwrap_or_default(),
@@ -139,7 +193,8 @@ impl LauncherService for Grpc {
     ) -> Answer<pb::ImportKeyPairResponse> {
         let (account, asked, r) = convert::asked(request, "ImportKeyPair", |r| &r.request_id)?;
         let name = KeyName::parse(&r.name).map_err(|e| to_status(&e))?;
-        let pair = self.launcher.import_key_pair(&account, name, &r.public_key, asked).await;
+        let tags = attributes::tags(r.tags);
+        let pair = self.launcher.import_key_pair(&account, name, &r.public_key, tags, asked).await;
         answer(pair.map(|pair| pb::ImportKeyPairResponse { key_pair: Some(pair.into()) }))
     }
 
@@ -148,7 +203,7 @@ impl LauncherService for Grpc {
         request: Request<pb::ListKeyPairsRequest>,
     ) -> Answer<pb::ListKeyPairsResponse> {
         let account = Caller::of_account(&request)?.account.clone();
-        answer(convert::list_key_pairs(&self.launcher, &account, request.get_ref()))
+        answer(pages::key_pairs(&self.launcher, &account, request.into_inner()))
     }
 
     async fn delete_key_pair(
@@ -156,16 +211,19 @@ impl LauncherService for Grpc {
         request: Request<pb::DeleteKeyPairRequest>,
     ) -> Answer<pb::DeleteKeyPairResponse> {
         let (account, asked, r) = convert::asked(request, "DeleteKeyPair", |r| &r.request_id)?;
-        let deleted = self.launcher.delete_key_pair(&account, &r.name, asked).await;
-        answer(deleted.map(|()| pb::DeleteKeyPairResponse {}))
+        let gone = self.launcher.delete_key_pair(&account, &r.key_pair_id, &r.name, asked).await;
+        answer(gone.map(|id| pb::DeleteKeyPairResponse {
+            key_pair_id: id.map(|id| id.to_string()).unwrap_or_default(),
+        }))
     }
 
     async fn list_instance_types(
         &self,
-        _: Request<pb::ListInstanceTypesRequest>,
+        request: Request<pb::ListInstanceTypesRequest>,
     ) -> Answer<pb::ListInstanceTypesResponse> {
-        let instance_types = INSTANCE_TYPES.iter().map(Into::into).collect();
-        answer(Ok(pb::ListInstanceTypesResponse { instance_types }))
+        let most = self.launcher.memory_mib();
+        let types = attributes::types(&request.get_ref().names, most);
+        answer(types.map(|instance_types| pb::ListInstanceTypesResponse { instance_types }))
     }
 
     async fn get_host(&self, _: Request<pb::GetHostRequest>) -> Answer<pb::GetHostResponse> {

@@ -10,7 +10,11 @@ use super::{
     end::remove_dir,
     hypervisor::{HypervisorError, Machine},
 };
-use crate::{Instance, LauncherError, Result, State, clock, store::By};
+use crate::{
+    Instance, LauncherError, Result, State, clock,
+    instance::POWERED_OFF,
+    store::{By, Seen},
+};
 
 /// Machines looked for at a time.
 const AT_ONCE: usize = 16;
@@ -98,9 +102,11 @@ impl Fleet {
         }
         let end = self.hypervisor.last_end(&dir).await;
         let at = end.as_ref().and_then(|end| end.at).or(alive).or(instance.started_at);
-        let reason = end.map_or_else(|| "the machine was lost".to_owned(), |end| end.reason);
+        let lost = || Seen { reason: "the machine was lost".to_owned(), powered_off: false };
+        let seen =
+            end.map_or_else(lost, |end| Seen { reason: end.reason, powered_off: end.powered_off });
         let at = at.unwrap_or_else(clock::now);
-        self.records.machine_ended(id, instance.run, None, reason, at).await?;
+        self.records.machine_ended(id, instance.run, None, seen, at).await?;
         tracing::warn!(instance = %id, "machine is gone");
         Ok(())
     }
@@ -130,8 +136,8 @@ impl Fleet {
         if machine.is_over() {
             // It ended unseen: bill no longer than it was seen alive.
             let at = alive.unwrap_or(instance.changed_at);
-            let reason = "the guest powered off".to_owned();
-            self.records.machine_ended(id, instance.run, None, reason, at).await?;
+            let seen = Seen { reason: POWERED_OFF.to_owned(), powered_off: true };
+            self.records.machine_ended(id, instance.run, None, seen, at).await?;
         }
         guard.disarm();
         self.watch(instance, machine, over);

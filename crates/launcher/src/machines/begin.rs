@@ -7,6 +7,7 @@ use vmint_ids::InstanceId;
 
 use super::{
     Fleet,
+    fleet::HEARD,
     hypervisor::{HypervisorError, Machine, Plan},
     ssh,
 };
@@ -82,6 +83,8 @@ impl Fleet {
         let machine = if let Some(machine) = found {
             machine
         } else {
+            // Of the last run, if of any.
+            drop(tokio::fs::remove_file(dir.join(HEARD)).await);
             let plan = self.plan(instance, identity);
             self.hypervisor.launch(&dir, &plan).await.map_err(failed)?
         };
@@ -146,7 +149,7 @@ impl Fleet {
             zone: self.places.zone.clone(),
         };
         let path = vmint_vmm::layout::metadata(&dir);
-        let server = metadata::Server::bind(&path, &facts)
+        let server = metadata::Server::bind(&path, &facts, dir.join(HEARD))
             .map_err(|e| failed("binding its metadata service", e))?;
         self.tasks.spawn(server.serve(over.clone()));
         Ok(())

@@ -65,6 +65,15 @@ impl Fleet {
         })?
     }
 
+    /// Ends for good what its guest's power-off has begun to end.
+    pub(super) async fn finish_if_ending(&self, instance: &Instance) {
+        if instance.state == State::ShuttingDown
+            && let Err(error) = self.finish(instance.id).await
+        {
+            tracing::error!(instance = %instance.id, %error, "not terminated yet");
+        }
+    }
+
     async fn finish_now(&self, id: InstanceId) -> Result<Instance> {
         let _gate = self.gates.enter(id).await;
         let found = self.records.get(id)?;

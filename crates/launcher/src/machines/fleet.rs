@@ -21,12 +21,20 @@ use super::{
     gate::Gates,
     hypervisor::{End, Hypervisor, Machine},
 };
-use crate::{Instance, clock, store::Records};
+use crate::{
+    Instance, clock,
+    store::{Records, Seen},
+};
 
 /// How often a running machine's life is noted.
 const PULSE: Duration = Duration::from_secs(5);
 /// Its file's time is when the machine was last seen alive.
 const ALIVE: &str = "alive";
+/// Is there once the guest of this run was heard of.
+pub(super) const HEARD: &str = "heard";
+/// What guests say on their console when they are up.
+const BOOTED: [&[u8]; 4] =
+    [b"vmint-guest: ready", b" login:", b"Cloud-init v.", b"Windows is Ready to use"];
 
 /// Where machines and what belongs to them are.
 #[derive(Debug, Clone)]
@@ -168,16 +176,18 @@ impl Fleet {
             live.over.cancel();
             let cause = live.cause.lock().clone();
             let at = end.at.unwrap_or_else(clock::now);
-            let ended = this.records.machine_ended(id, live.run, cause, end.reason.clone(), at);
-            match ended.await {
+            let seen = Seen { reason: end.reason.clone(), powered_off: end.powered_off };
+            let ended = this.records.machine_ended(id, live.run, cause, seen, at).await;
+            this.live.lock().remove(&id);
+            live.end.send_replace(Some(End { at: Some(at), ..end }));
+            match ended {
                 Ok(instance) => {
                     tracing::info!(instance = %id, reason = instance.reason, "machine ended");
+                    this.finish_if_ending(&instance).await;
                 }
                 // Found to be gone at the next start.
                 Err(error) => tracing::error!(instance = %id, %error, "an end is not recorded"),
             }
-            this.live.lock().remove(&id);
-            live.end.send_replace(Some(End { at: Some(at), ..end }));
         });
     }
 
@@ -208,6 +218,21 @@ impl Fleet {
         }
     }
 
+    /// Whether the guest of the present run was heard of: it asked for its metadata, or
+    /// its console shows that it has booted.
+    pub(crate) async fn heard(&self, id: InstanceId, live: &Live) -> bool {
+        let file = self.dir(id).join(HEARD);
+        if tokio::fs::try_exists(&file).await.unwrap_or(false) {
+            return true;
+        }
+        let log = live.machine.console_log().await.unwrap_or_default();
+        let booted = BOOTED.iter().any(|sign| log.windows(sign.len()).any(|w| w == *sign));
+        if booted {
+            drop(tokio::fs::write(&file, "").await);
+        }
+        booted
+    }
+
     /// When the machine in `dir` was last seen alive.
     pub(super) async fn last_alive(&self, id: InstanceId) -> Option<i64> {
         let meta = tokio::fs::metadata(self.dir(id).join(ALIVE)).await.ok()?;
@@ -223,7 +248,7 @@ impl Live {
             Ok(end) => end.clone(),
             Err(_) => None,
         }
-        .unwrap_or(End { reason: String::new(), at: None })
+        .unwrap_or(End { reason: String::new(), powered_off: false, at: None })
     }
 
     /// Says why it is about to end, if nobody has yet.

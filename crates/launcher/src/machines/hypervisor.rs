@@ -26,7 +26,7 @@ pub enum HypervisorError {
 /// What the host can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Host {
-    /// "kvm" or "tcg"; empty if no machine can be run.
+    /// "kvm", "tcg" or "simulated"; empty if no machine can be run.
     pub accelerator: String,
     /// Why that one.
     pub reason: String,
@@ -53,7 +53,7 @@ pub struct Plan {
 /// A machine that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// "kvm" or "tcg".
+    /// "kvm", "tcg" or "simulated".
     pub accelerator: String,
     /// What of its sandbox the host did not allow.
     pub sandbox_gaps: Vec<String>,
@@ -65,6 +65,8 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
     pub reason: String,
+    /// The guest wanted it so.
+    pub powered_off: bool,
     /// Milliseconds since 1970; none if it ended while nobody looked.
     pub at: Option<i64>,
 }

@@ -14,7 +14,7 @@ use vmint_vmm::{
 };
 
 use super::hypervisor::{End, Facts, Host, Hypervisor, HypervisorError, Machine, Plan};
-use crate::{Volume, clock};
+use crate::{Volume, clock, instance::POWERED_OFF};
 
 /// The guest's ssh server.
 const SSH: u16 = 22;
@@ -174,14 +174,14 @@ impl Machine for QemuMachine {
     }
 
     async fn ended(&self) -> End {
-        let (reason, at) = loop {
+        let (reason, powered_off, at) = loop {
             match self.0.wait(LOOK, Status::is_over).await {
                 Ok(Status::Gone(exit)) => return gone(&exit),
                 Ok(Status::Crashed { reason }) => {
-                    break (format!("the guest crashed ({reason})"), clock::now());
+                    break (format!("the guest crashed ({reason})"), false, clock::now());
                 }
                 Ok(status) if status.is_over() => {
-                    break ("the guest powered off".to_owned(), clock::now());
+                    break (POWERED_OFF.to_owned(), true, clock::now());
                 }
                 Err(VmmError::Gone) => return gone(&Vm::last_exit(self.0.dir()).await),
                 Ok(_) | Err(_) => {}
@@ -195,7 +195,7 @@ impl Machine for QemuMachine {
             tracing::error!(dir = %self.0.dir().display(), %error, "QEMU does not end");
             tokio::time::sleep(PAUSE).await;
         }
-        End { reason, at: Some(at) }
+        End { reason, powered_off, at: Some(at) }
     }
 
     async fn powerdown(&self) -> Result<(), HypervisorError> {
@@ -245,6 +245,7 @@ impl Machine for QemuMachine {
 fn gone(exit: &Exit) -> End {
     End {
         reason: format!("the machine's process ended ({exit})"),
+        powered_off: false,
         at: (exit.at_us > 0).then(|| millis(exit.at_us)),
     }
 }

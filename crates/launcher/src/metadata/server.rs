@@ -1,8 +1,16 @@
 //! The service itself: HTTP/1.1 on a machine's socket.
 
 use std::{
-    convert::Infallible, fs::Permissions, io, os::unix::fs::PermissionsExt as _, path::Path,
-    sync::Arc, time::Duration,
+    convert::Infallible,
+    fs::Permissions,
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -38,18 +46,39 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Server {
     listener: UnixListener,
     tree: Arc<Tree>,
+    /// Notes that the guest has asked; once.
+    heard: Arc<Heard>,
+}
+
+/// The file that says that a guest was heard of in this run.
+#[derive(Debug)]
+struct Heard {
+    file: PathBuf,
+    noted: AtomicBool,
+}
+
+impl Heard {
+    fn note(&self) {
+        if !self.noted.swap(true, Ordering::Relaxed) {
+            let file = self.file.clone();
+            // Nobody waits for it: at worst the next look finds out by other means.
+            drop(tokio::task::spawn_blocking(move || std::fs::write(file, "")));
+        }
+    }
 }
 
 impl Server {
     /// Binds the socket at `path`, in place of one left by an earlier process.
-    pub(crate) fn bind(path: &Path, facts: &Facts) -> io::Result<Self> {
+    /// The guest's first request makes the file `heard`.
+    pub(crate) fn bind(path: &Path, facts: &Facts, heard: PathBuf) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, Permissions::from_mode(0o600))?;
-        Ok(Self { listener, tree: Arc::new(Tree::of(facts)) })
+        let heard = Arc::new(Heard { file: heard, noted: AtomicBool::new(false) });
+        Ok(Self { listener, tree: Arc::new(Tree::of(facts)), heard })
     }
 
     /// Answers until `over`.
@@ -68,10 +97,11 @@ impl Server {
                 sleep(PAUSE).await;
                 continue;
             };
-            let (tree, over) = (Arc::clone(&self.tree), over.clone());
+            let (tree, heard) = (Arc::clone(&self.tree), Arc::clone(&self.heard));
+            let over = over.clone();
             tasks.spawn(async move {
                 tokio::select! {
-                    _ = timeout(LIFE, converse(stream, tree)) => {}
+                    _ = timeout(LIFE, converse(stream, tree, heard)) => {}
                     () = over.cancelled() => {}
                 }
                 drop(permit);
@@ -83,8 +113,9 @@ impl Server {
     }
 }
 
-async fn converse(stream: UnixStream, tree: Arc<Tree>) {
+async fn converse(stream: UnixStream, tree: Arc<Tree>, heard: Arc<Heard>) {
     let service = service_fn(move |request: Request<Incoming>| {
+        heard.note();
         let response = answer(&tree, &request);
         async move { Ok::<_, Infallible>(response) }
     });
@@ -181,7 +212,8 @@ mod tests {
     impl Guest {
         fn new(facts: &Facts) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let server = Server::bind(&dir.path().join("m.sock"), facts).unwrap();
+            let heard = dir.path().join("heard");
+            let server = Server::bind(&dir.path().join("m.sock"), facts, heard).unwrap();
             let over = CancellationToken::new();
             tokio::spawn(server.serve(over.clone()));
             Self { dir, over }

@@ -28,9 +28,12 @@ pub struct ConsoleInput {
 
 impl Launcher {
     /// The end of what the instance printed on its serial console, at most 64 KiB.
-    pub async fn console_output(&self, account: &str, text: &str) -> Result<Vec<u8>> {
-        let id = self.records.owned(account, text)?.id;
-        self.printed(id).await
+    /// And as of when, milliseconds since 1970.
+    pub async fn console_output(&self, account: &str, text: &str) -> Result<(Vec<u8>, i64)> {
+        let instance = self.records.owned(account, text)?;
+        let live = self.fleet.live(instance.id).is_some();
+        let at = if live { crate::clock::now() } else { instance.changed_at };
+        Ok((self.printed(instance.id).await?, at))
     }
 
     /// What the instance printed; with `follow` what it prints from now on, too.

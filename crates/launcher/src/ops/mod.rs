@@ -6,10 +6,12 @@ mod events;
 mod identify;
 mod key_pairs;
 mod list;
+mod modify;
 mod plug;
 mod reboot;
 mod reserve;
 mod start;
+mod statuses;
 mod stop;
 mod terminate;
 mod watch;
@@ -31,9 +33,10 @@ use crate::{
 
 pub use console::{Console, ConsoleInput};
 pub use events::MachineEvent;
-pub use key_pairs::MadeKeyPair;
-pub use list::Page;
+pub use key_pairs::{KeyQuery, MadeKeyPair};
+pub use list::{Page, Query};
 pub use reserve::Reservation;
+pub use statuses::{Health, Status};
 pub use watch::Following;
 
 /// How long what is left of an ended instance can still be read.
@@ -119,6 +122,12 @@ impl Launcher {
     /// What the host can do. Looks at it first, if nobody has.
     pub async fn host(&self) -> Host {
         self.fleet.hypervisor().host().await
+    }
+
+    /// What machines may have of the host's memory, in MiB.
+    #[must_use]
+    pub fn memory_mib(&self) -> u64 {
+        self.limits.memory_mib
     }
 
     /// Records by id, of whatever account; unknown ids are left out.

@@ -2,12 +2,12 @@ use vmint_ids::InstanceId;
 
 use super::Launcher;
 use crate::{
-    Instance, InstanceType, LauncherError, Result,
+    Instance, InstanceType, LauncherError, OnPoweroff, Particulars, Result,
     instance::{MAX_LAUNCH, MAX_USER_DATA},
     store::NewInstances,
+    tag,
 };
 
-const MAX_TAGS: usize = 50;
 const MAX_PRODUCTS: usize = 10;
 const MAX_NAME: usize = 128;
 
@@ -33,16 +33,17 @@ pub struct Reservation {
     pub architecture: String,
     /// "legacy-bios"; empty is that.
     pub boot_mode: String,
+    /// Its zone and architecture are filled in.
+    pub particulars: Particulars,
+    pub protected: bool,
+    pub on_poweroff: OnPoweroff,
 }
 
 impl Launcher {
     /// Makes the pending records of a launch and sets their capacity aside.
     pub async fn reserve(&self, asked: Reservation) -> Result<Vec<Instance>> {
         check(&asked)?;
-        let size = InstanceType::named(&asked.instance_type).ok_or_else(|| {
-            let name = asked.instance_type.chars().take(64).collect();
-            LauncherError::NoSuchType { name }
-        })?;
+        let size = InstanceType::must_be(&asked.instance_type)?;
         let host = self.host().await;
         if host.accelerator.is_empty() {
             return Err(LauncherError::NoHypervisor { hint: host.hint });
@@ -58,6 +59,16 @@ impl Launcher {
             product_codes: asked.product_codes,
             tags: asked.tags,
             name: asked.name,
+            particulars: Particulars {
+                architecture: match asked.architecture {
+                    unsaid if unsaid.is_empty() => "x86_64".to_owned(),
+                    said => said,
+                },
+                zone: self.fleet.places().zone.clone(),
+                ..asked.particulars
+            },
+            protected: asked.protected,
+            on_poweroff: asked.on_poweroff,
         };
         self.records.reserve(asked.epoch, new, self.limits).await
     }
@@ -86,12 +97,8 @@ fn check(asked: &Reservation) -> Result<()> {
     if asked.user_data.len() > MAX_USER_DATA {
         return Err(field("user_data", "is longer than 16 KiB"));
     }
-    let tag = |(key, value): &(String, String)| {
-        (1..=127).contains(&key.chars().count()) && value.chars().count() <= 255
-    };
-    if asked.tags.len() > MAX_TAGS || !asked.tags.iter().all(tag) {
-        return Err(field("tags", "give at most 50, keys of 1 to 127 characters, values to 255"));
-    }
+    tag::check_all(&asked.tags)?;
+    asked.particulars.check()?;
     let code = |code: &String| code.parse::<vmint_ids::ProductCode>().is_ok();
     if asked.product_codes.len() > MAX_PRODUCTS || !asked.product_codes.iter().all(code) {
         return Err(field("product_codes", "give at most 10 valid ones"));

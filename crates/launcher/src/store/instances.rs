@@ -26,6 +26,14 @@ pub(crate) struct MachineEvent {
     pub(crate) at: i64,
 }
 
+/// What was seen of a machine's end.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) reason: String,
+    /// Its guest wanted it so.
+    pub(crate) powered_off: bool,
+}
+
 impl Records {
     pub(crate) fn get(&self, id: InstanceId) -> Result<Option<Instance>> {
         INSTANCES.get(&self.store, &id)?.map(TryInto::try_into).transpose()
@@ -112,7 +120,7 @@ impl Records {
         id: InstanceId,
         run: u64,
         cause: Option<String>,
-        seen: String,
+        seen: Seen,
         at: i64,
     ) -> Result<Instance> {
         self.change(id, By::Itself, move |_, instance| {
@@ -120,8 +128,12 @@ impl Records {
                 return Ok(vec![]);
             }
             let asked = (instance.state == State::Stopping).then(|| instance.reason.clone());
-            let reason = cause.or(asked).unwrap_or(seen);
-            let happened = instance.ended(&reason, at).map_err(TxError::Refused)?;
+            let happened = match cause.or(asked) {
+                Some(reason) => instance.ended(&reason, at),
+                None if seen.powered_off => instance.powered_off(&seen.reason, at),
+                None => instance.ended(&seen.reason, at),
+            };
+            let happened = happened.map_err(TxError::Refused)?;
             Ok(happened.into_iter().collect())
         })
         .await
@@ -158,6 +170,9 @@ impl Records {
                 {
                     let id = id.to_string();
                     return Err(TxError::Refused(LauncherError::NoSuchInstance { id }));
+                }
+                if account.is_some() && found.as_ref().is_some_and(|i| i.protected) {
+                    return Err(TxError::Refused(LauncherError::Protected { id }));
                 }
                 let Some(mut instance) = found else {
                     let at = now(tx);

@@ -11,7 +11,8 @@ use super::{
     record::{SlotRecord, UserDataRecord},
 };
 use crate::{
-    Identity, Instance, InstanceType, LauncherError, Result, State, Volume, instance::mac_of,
+    Identity, Instance, InstanceType, LauncherError, OnPoweroff, Particulars, Result, State,
+    Volume, instance::mac_of,
 };
 
 /// What the host gives at most.
@@ -42,6 +43,9 @@ pub(crate) struct NewInstances {
     pub(crate) product_codes: Vec<String>,
     pub(crate) tags: Vec<(String, String)>,
     pub(crate) name: String,
+    pub(crate) particulars: Particulars,
+    pub(crate) protected: bool,
+    pub(crate) on_poweroff: OnPoweroff,
 }
 
 impl Records {
@@ -267,6 +271,9 @@ impl NewInstances {
             product_codes: self.product_codes.clone(),
             tags: self.tags.clone(),
             name: self.name.clone(),
+            particulars: self.particulars.clone(),
+            protected: self.protected,
+            on_poweroff: self.on_poweroff,
             launched_at: at,
             changed_at: at,
             identity: None,

@@ -3,7 +3,9 @@
 mod instances;
 mod key_pairs;
 mod launches;
+mod modify;
 mod record;
+mod tags;
 mod volumes;
 
 use tokio::sync::watch;
@@ -16,8 +18,11 @@ use record::{
     state_number, state_of,
 };
 
-pub(crate) use instances::MachineEvent;
+pub(crate) use instances::{MachineEvent, Seen};
+pub(crate) use key_pairs::Which;
 pub(crate) use launches::{Limits, Network, NewInstances};
+pub use modify::Change;
+pub(crate) use tags::Taggable;
 
 const ACCOUNT: &str = "account";
 const NAME: &str = "name";

@@ -2,7 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use crate::{Endpoint, Identity, Instance, KeyName, KeyPair, LauncherError, State, Volume};
+use crate::{
+    Endpoint, Identity, Instance, KeyName, KeyPair, LauncherError, OnPoweroff, Particulars, State,
+    Volume, key_pair,
+};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct InstanceRecord {
@@ -54,6 +57,26 @@ pub(crate) struct InstanceRecord {
     sandbox_gaps: Vec<String>,
     #[prost(message, optional, tag = "24")]
     ssh: Option<EndpointRecord>,
+    #[prost(string, tag = "25")]
+    image_name: String,
+    #[prost(string, tag = "26")]
+    image_owner: String,
+    #[prost(string, tag = "27")]
+    architecture: String,
+    #[prost(string, tag = "28")]
+    zone: String,
+    #[prost(string, tag = "29")]
+    client_token: String,
+    #[prost(string, tag = "30")]
+    subnet: String,
+    #[prost(string, tag = "31")]
+    vpc: String,
+    #[prost(string, repeated, tag = "32")]
+    security_groups: Vec<String>,
+    #[prost(bool, tag = "33")]
+    protected: bool,
+    #[prost(bool, tag = "34")]
+    ends_on_poweroff: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -121,9 +144,18 @@ pub(crate) struct KeyPairRecord {
     fingerprint: String,
     #[prost(int64, tag = "6")]
     created_at: i64,
+    #[prost(message, repeated, tag = "7")]
+    tags: Vec<TagRecord>,
+    /// Empty in old records, which are all ed25519 or imported.
+    #[prost(string, tag = "8")]
+    ec2_fingerprint: String,
 }
 
 impl KeyPairRecord {
+    pub(super) fn is(&self, id: &str) -> bool {
+        self.id == id
+    }
+
     pub(super) fn key_line(&self) -> &str {
         &self.public_key
     }
@@ -172,6 +204,14 @@ pub(super) struct EventRecord {
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub(super) struct Nothing {}
 
+/// The answer to a deletion.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct DeletedRecord {
+    /// Of the key pair there was; empty if there was none.
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+}
+
 pub(super) fn state_number(state: State) -> u32 {
     match state {
         State::Pending => 1,
@@ -187,10 +227,14 @@ pub(super) fn state_of(number: u32) -> Option<State> {
     State::ALL.into_iter().find(|s| state_number(*s) == number)
 }
 
+impl From<&(String, String)> for TagRecord {
+    fn from((key, value): &(String, String)) -> Self {
+        Self { key: key.clone(), value: value.clone() }
+    }
+}
+
 impl From<&Instance> for InstanceRecord {
     fn from(i: &Instance) -> Self {
-        let tag =
-            |(key, value): &(String, String)| TagRecord { key: key.clone(), value: value.clone() };
         Self {
             id: i.id.to_string(),
             account: i.account.clone(),
@@ -205,7 +249,7 @@ impl From<&Instance> for InstanceRecord {
             launch_index: i.launch_index,
             reservation: i.reservation.clone(),
             product_codes: i.product_codes.clone(),
-            tags: i.tags.iter().map(tag).collect(),
+            tags: i.tags.iter().map(Into::into).collect(),
             name: i.name.clone(),
             launched_at: i.launched_at,
             changed_at: i.changed_at,
@@ -216,6 +260,16 @@ impl From<&Instance> for InstanceRecord {
             accelerator: i.accelerator.clone(),
             sandbox_gaps: i.sandbox_gaps.clone(),
             ssh: i.ssh.map(|e| EndpointRecord { address: e.address.into(), port: e.port.into() }),
+            image_name: i.particulars.image_name.clone(),
+            image_owner: i.particulars.image_owner.clone(),
+            architecture: i.particulars.architecture.clone(),
+            zone: i.particulars.zone.clone(),
+            client_token: i.particulars.client_token.clone(),
+            subnet: i.particulars.subnet.clone(),
+            vpc: i.particulars.vpc.clone(),
+            security_groups: i.particulars.security_groups.clone(),
+            protected: i.protected,
+            ends_on_poweroff: i.on_poweroff == OnPoweroff::Terminate,
         }
     }
 }
@@ -276,6 +330,18 @@ impl TryFrom<InstanceRecord> for Instance {
             accelerator: r.accelerator,
             sandbox_gaps: r.sandbox_gaps,
             ssh: ssh.transpose()?,
+            particulars: Particulars {
+                image_name: r.image_name,
+                image_owner: r.image_owner,
+                architecture: r.architecture,
+                zone: r.zone,
+                client_token: r.client_token,
+                subnet: r.subnet,
+                vpc: r.vpc,
+                security_groups: r.security_groups,
+            },
+            protected: r.protected,
+            on_poweroff: if r.ends_on_poweroff { OnPoweroff::Terminate } else { OnPoweroff::Stop },
         })
     }
 }
@@ -318,6 +384,8 @@ impl From<&KeyPair> for KeyPairRecord {
             public_key: pair.public_key.clone(),
             fingerprint: pair.fingerprint.clone(),
             created_at: pair.created_at,
+            tags: pair.tags.iter().map(Into::into).collect(),
+            ec2_fingerprint: pair.ec2_fingerprint.clone(),
         }
     }
 }
@@ -330,9 +398,14 @@ impl TryFrom<KeyPairRecord> for KeyPair {
             id: r.id.parse().map_err(|_| LauncherError::Damaged { what: "key pair" })?,
             account: r.account,
             name: KeyName::parse(&r.name)?,
+            ec2_fingerprint: match r.ec2_fingerprint {
+                old if old.is_empty() => key_pair::ec2_fingerprint_of(&r.public_key),
+                known => known,
+            },
             public_key: r.public_key,
             fingerprint: r.fingerprint,
             created_at: r.created_at,
+            tags: r.tags.into_iter().map(|t| (t.key, t.value)).collect(),
         })
     }
 }
@@ -347,6 +420,8 @@ mod tests {
         let mut instance = sample();
         assert_eq!(Instance::try_from(InstanceRecord::from(&instance)).unwrap(), instance);
         instance.identity = None;
+        instance.protected = true;
+        instance.on_poweroff = OnPoweroff::Terminate;
         instance.started_at = Some(5);
         instance.ssh = Some(Endpoint { address: [127, 100, 0, 4].into(), port: 22 });
         for state in State::ALL {

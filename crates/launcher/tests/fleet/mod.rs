@@ -73,7 +73,8 @@ impl Pretence {
     pub(crate) fn end(&self, reason: &str, at: Option<i64>) {
         self.end.send_if_modified(|end| {
             let fresh = end.is_none();
-            end.get_or_insert(End { reason: reason.into(), at });
+            let powered_off = reason == "the guest powered off";
+            end.get_or_insert(End { reason: reason.into(), powered_off, at });
             fresh
         });
     }

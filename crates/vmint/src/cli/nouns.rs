@@ -191,7 +191,12 @@ pub(crate) enum VolumeCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeyCommand {
     /// Make a key pair and keep the private half in the profile's directory.
-    Create { name: String },
+    Create {
+        name: String,
+        /// RSA of 2048 bits, for tools that take no ed25519.
+        #[arg(long)]
+        rsa: bool,
+    },
     /// Record the public key in a file.
     Import { name: String, file: PathBuf },
     /// List key pairs.

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use vmint_api::launcher::v1::{
-    CreateKeyPairRequest, DeleteKeyPairRequest, ImportKeyPairRequest, KeyPair, ListKeyPairsRequest,
+    CreateKeyPairRequest, DeleteKeyPairRequest, ImportKeyPairRequest, KeyPair, KeyType,
+    ListKeyPairsRequest,
 };
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 
 pub(crate) async fn run(client: &Client, command: KeyCommand) -> Result<()> {
     match command {
-        KeyCommand::Create { name } => create(client, &name).await,
+        KeyCommand::Create { name, rsa } => create(client, &name, rsa).await,
         KeyCommand::Import { name, file } => {
             let public_key = std::fs::read_to_string(&file).map_err(|error| {
                 Failure::usage(format!("{} cannot be read: {}", file.display(), plain(&error)))
@@ -22,17 +23,19 @@ pub(crate) async fn run(client: &Client, command: KeyCommand) -> Result<()> {
                 name,
                 public_key: public_key.trim().to_owned(),
                 request_id: request_id(),
+                tags: Vec::new(),
             };
             let answer = client.launcher().import_key_pair(request).await?.into_inner();
             show(client, answer.key_pair.into_iter().collect())
         }
         KeyCommand::List => {
-            let request = ListKeyPairsRequest { page_size: 1000, page_token: String::new() };
+            let request = ListKeyPairsRequest { page_size: 500, ..Default::default() };
             let answer = client.launcher().list_key_pairs(request).await?.into_inner();
             show(client, answer.key_pairs)
         }
         KeyCommand::Delete { name } => {
-            let request = DeleteKeyPairRequest { name, request_id: request_id() };
+            let request =
+                DeleteKeyPairRequest { name, request_id: request_id(), ..Default::default() };
             client.launcher().delete_key_pair(request).await?;
             Ok(())
         }
@@ -40,21 +43,27 @@ pub(crate) async fn run(client: &Client, command: KeyCommand) -> Result<()> {
 }
 
 /// Makes a key pair and writes the private half to its file.
-pub(crate) async fn make(client: &Client, name: &str) -> Result<(KeyPair, PathBuf)> {
+pub(crate) async fn make(client: &Client, name: &str, rsa: bool) -> Result<(KeyPair, PathBuf)> {
     let file = client.keys_dir().join(format!("{}.pem", name.replace('/', "_")));
     if file.exists() {
         return Err(Failure::usage(format!("{} is there already", file.display()))
             .hint("move it away, or give the key another name"));
     }
-    let request = CreateKeyPairRequest { name: name.to_owned(), request_id: request_id() };
+    let key_type = if rsa { KeyType::Rsa } else { KeyType::Ed25519 };
+    let request = CreateKeyPairRequest {
+        name: name.to_owned(),
+        request_id: request_id(),
+        key_type: key_type.into(),
+        tags: Vec::new(),
+    };
     let answer = client.launcher().create_key_pair(request).await?.into_inner();
     write_private(&file, answer.private_key.as_bytes())?;
     let key = answer.key_pair.ok_or_else(|| Failure::new("the answer holds no key pair"))?;
     Ok((key, file))
 }
 
-async fn create(client: &Client, name: &str) -> Result<()> {
-    let (key, file) = make(client, name).await?;
+async fn create(client: &Client, name: &str, rsa: bool) -> Result<()> {
+    let (key, file) = make(client, name, rsa).await?;
     if client.output() == Output::Table {
         println!("private   {}", file.display());
     }

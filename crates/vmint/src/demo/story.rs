@@ -107,7 +107,7 @@ async fn refusal(client: &Client, image: &str, reason: &str) -> Result<String> {
 }
 
 async fn run_first(cast: &Cast, image: &Image) -> Result<Instance> {
-    key::make(&cast.friend, "demo").await?;
+    key::make(&cast.friend, "demo", false).await?;
     let started = Instant::now();
     let first = launch(&cast.friend, &image.image_id, "first", "demo").await?;
     let running = started.elapsed().as_secs_f64();

@@ -149,6 +149,17 @@ fake! {
     |_world, caller, _request| { no_such_call() }
     get_console_output("GetConsoleOutput" GetConsoleOutputRequest) -> GetConsoleOutputResponse
     |_world, caller, _request| { no_such_call() }
+    tag_resources("TagResources" TagResourcesRequest) -> TagResourcesResponse
+    |_world, caller, _request| { no_such_call() }
+    untag_resources("UntagResources" UntagResourcesRequest) -> UntagResourcesResponse
+    |_world, caller, _request| { no_such_call() }
+    modify_instance("ModifyInstance" ModifyInstanceRequest) -> ModifyInstanceResponse
+    |_world, caller, _request| { no_such_call() }
+    get_user_data("GetUserData" GetUserDataRequest) -> GetUserDataResponse
+    |_world, caller, _request| { no_such_call() }
+    list_instance_statuses("ListInstanceStatuses" ListInstanceStatusesRequest)
+        -> ListInstanceStatusesResponse
+    |_world, caller, _request| { no_such_call() }
     create_key_pair("CreateKeyPair" CreateKeyPairRequest) -> CreateKeyPairResponse
     |_world, caller, _request| { no_such_call() }
     import_key_pair("ImportKeyPair" ImportKeyPairRequest) -> ImportKeyPairResponse
