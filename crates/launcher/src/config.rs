@@ -21,6 +21,9 @@ pub struct Config {
     /// The program that stands by each machine, called as `PROGRAM __machine DIR`; our
     /// own if unset.
     pub shim: Option<PathBuf>,
+    /// What runs machines.
+    #[serde(default)]
+    pub hypervisor: HypervisorKind,
     /// `qemu-system-x86_64`, if it is not on `PATH`.
     pub qemu: Option<PathBuf>,
     /// The loopback addresses machines are reached at, such as `127.100.0.0/16`; 8 to 24
@@ -34,6 +37,17 @@ pub struct Config {
     pub stop_grace_seconds: u64,
     /// What machines are told their region is.
     pub region: String,
+}
+
+/// What runs machines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HypervisorKind {
+    /// QEMU, by KVM or emulation: real machines.
+    #[default]
+    Qemu,
+    /// Nothing: machines are only on paper, for runs that need the API and no guest.
+    Simulated,
 }
 
 /// Why the process ended other than as asked.
@@ -60,6 +74,7 @@ impl Config {
             service,
             instances_dir,
             shim: None,
+            hypervisor: HypervisorKind::Qemu,
             qemu: None,
             ssh_range: "127.100.0.0/16".to_owned(),
             max_instances: 64,
@@ -70,6 +85,11 @@ impl Config {
     }
 
     pub(crate) fn limits(&self) -> Limits {
+        // What is only on paper takes nothing of the host.
+        if self.hypervisor == HypervisorKind::Simulated {
+            let memory_mib = self.max_memory_mib.unwrap_or(u64::MAX);
+            return Limits { instances: self.max_instances, memory_mib };
+        }
         let info = rustix::system::sysinfo();
         let host = (info.totalram as u64).saturating_mul(info.mem_unit.into()) >> 20;
         let memory_mib = self.max_memory_mib.unwrap_or(host / 5 * 4);

@@ -37,7 +37,7 @@ use vmint_api::launcher::v1::{
 use vmint_daemon::Daemon;
 use vmint_store::{Options, Store};
 
-pub use config::{Config, RunError};
+pub use config::{Config, HypervisorKind, RunError};
 pub use error::{LauncherError, Result};
 pub use filter::{BadFilter, Filters};
 pub use grpc::{Grpc, Internal};
@@ -47,7 +47,7 @@ pub use instance::{
 };
 pub use instance_type::{INSTANCE_TYPES, InstanceType};
 pub use key_pair::{KeyKind, KeyName, KeyPair};
-pub use machines::{hypervisor, qemu::QemuHypervisor};
+pub use machines::{hypervisor, qemu::QemuHypervisor, simulated::SimulatedHypervisor};
 pub use ops::{
     Console, ConsoleInput, Following, Health, KeyQuery, Launcher, MachineEvent, MadeKeyPair, Page,
     Query, Reservation, Status,
@@ -68,7 +68,13 @@ pub async fn run(
         Some(shim) => shim.clone(),
         None => std::env::current_exe().map_err(RunError::Shim)?,
     };
-    let hypervisor = Arc::new(QemuHypervisor::new(shim, config.qemu.clone()));
+    let hypervisor: Arc<dyn hypervisor::Hypervisor> = match config.hypervisor {
+        HypervisorKind::Qemu => Arc::new(QemuHypervisor::new(shim, config.qemu.clone())),
+        HypervisorKind::Simulated => {
+            tracing::warn!("machines are simulated: the settings say so, and no guest runs");
+            Arc::new(SimulatedHypervisor::default())
+        }
+    };
     let daemon = Daemon::new("launcher", &config.service)?;
     let launcher = Launcher::new(store.clone(), hypervisor, &config)?.draining(daemon.draining());
     launcher.adopt().await?;

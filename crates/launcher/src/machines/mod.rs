@@ -8,6 +8,7 @@ mod gate;
 pub mod hypervisor;
 mod plug;
 pub(crate) mod qemu;
+pub(crate) mod simulated;
 mod ssh;
 
 pub(crate) use end::console_tail;
