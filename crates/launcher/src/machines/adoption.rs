@@ -106,8 +106,11 @@ impl Fleet {
         let seen =
             end.map_or_else(lost, |end| Seen { reason: end.reason, powered_off: end.powered_off });
         let at = at.unwrap_or_else(clock::now);
-        self.records.machine_ended(id, instance.run, None, seen, at).await?;
+        let ended = self.records.machine_ended(id, instance.run, None, seen, at).await?;
         tracing::warn!(instance = %id, "machine is gone");
+        // Not waited for: it takes the gate that is held here.
+        let this = self.clone();
+        self.tasks.spawn(async move { this.finish_if_ending(&ended).await });
         Ok(())
     }
 
