@@ -27,7 +27,7 @@ pub struct Config {
 }
 
 fn local() -> String {
-    "local".to_owned()
+    "local-1".to_owned()
 }
 
 /// What one account may ask for.

@@ -61,8 +61,6 @@ pub enum RunError {
     Launcher(#[from] LauncherError),
     #[error("opening the store was interrupted")]
     Interrupted(#[from] tokio::task::JoinError),
-    #[error("our own program is not found: set `shim`")]
-    Shim(#[source] std::io::Error),
 }
 
 impl Config {

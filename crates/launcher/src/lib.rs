@@ -28,7 +28,7 @@ mod state;
 mod store;
 mod tag;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use vmint_api::launcher::v1::{
     launcher_internal_service_server::LauncherInternalServiceServer,
@@ -66,7 +66,8 @@ pub async fn run(
     let store = tokio::task::spawn_blocking(open).await??;
     let shim = match &config.shim {
         Some(shim) => shim.clone(),
-        None => std::env::current_exe().map_err(RunError::Shim)?,
+        // This very program, also when its file has been replaced since.
+        None => PathBuf::from("/proc/self/exe"),
     };
     let hypervisor: Arc<dyn hypervisor::Hypervisor> = match config.hypervisor {
         HypervisorKind::Qemu => Arc::new(QemuHypervisor::new(shim, config.qemu.clone())),

@@ -4,7 +4,12 @@ use std::{path::Path, time::Duration};
 
 use vmint_vmm::{Accelerator, accelerator, qemu};
 
-use crate::{client::Result, seed};
+use crate::{
+    cli::Global,
+    client::{Result, default_data_dir},
+    seed,
+    up::Layout,
+};
 
 /// How a thing stands.
 enum Verdict {
@@ -14,7 +19,7 @@ enum Verdict {
 }
 
 /// Prints a line for each thing looked at; exit code 5 if machines can't run.
-pub(crate) async fn run() -> Result<u8> {
+pub(crate) async fn run(global: &Global) -> Result<u8> {
     let mut fails = 0;
     let mut line = |verdict: Verdict, what: &str, text: &str, mend: &str| {
         let word = match verdict {
@@ -30,6 +35,13 @@ pub(crate) async fn run() -> Result<u8> {
             println!("      {:<12} {mend}", "");
         }
     };
+    let data = global.data.clone().unwrap_or_else(default_data_dir);
+    for (name, layout) in Layout::all(&data) {
+        if layout.simulates() {
+            let text = format!("{name}: machines are simulated, no guest runs");
+            line(Verdict::Warn, "hypervisor", &text, "vmint down; vmint up  without --simulated");
+        }
+    }
     match qemu::locate().await {
         Ok(found) => {
             line(Verdict::Ok, "qemu", &format!("{} {}", found.path.display(), found.version), "");

@@ -17,6 +17,9 @@ use clap::Parser as _;
 use cli::{Cli, Command, Global, ImageCommand};
 use client::{Client, Result};
 
+/// This very program, also when its file has been replaced since it was started.
+const PROGRAM: &str = "/proc/self/exe";
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // A machine's keeper is single-threaded: it changes its namespaces.
@@ -51,12 +54,12 @@ async fn run(global: Global, command: Command) -> Result<u8> {
         Command::Down => up::down(&global)?,
         Command::Status => up::status(&global).await?,
         Command::Demo(args) => demo::run(args).await?,
-        Command::Doctor => return doctor::run().await,
+        Command::Doctor => return doctor::run(&global).await,
         Command::Serve(args) => serve::run(args).await?,
         Command::Supervise(args) => supervise::run(args).await?,
         Command::Certs(args) => serve::certs(&args)?,
-        Command::Image(ImageCommand::Build { file, size_gib }) => {
-            let made = build(&file, size_gib)?;
+        Command::Image(ImageCommand::Build { file, size_gib, console_shell }) => {
+            let made = build(&file, size_gib, console_shell)?;
             let size = client::size(made.size_bytes);
             println!("disk      {}  raw {size}, Linux {}", file.display(), made.kernel);
         }
@@ -69,8 +72,8 @@ async fn run(global: Global, command: Command) -> Result<u8> {
 }
 
 /// Builds the demo's disk.
-fn build(out: &Path, size_gib: Option<u64>) -> Result<seed::Report> {
-    let options = seed::SeedOptions { size_gib, ..Default::default() };
+fn build(out: &Path, size_gib: Option<u64>, console_shell: bool) -> Result<seed::Report> {
+    let options = seed::SeedOptions { size_gib, console_shell, ..Default::default() };
     seed::build(out, &options).map_err(|error| client::Failure::new(error.to_string()))
 }
 

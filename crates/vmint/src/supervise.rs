@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use crate::{cli::ServeArgs, client::Result};
+use crate::{PROGRAM, cli::ServeArgs, client::Result};
 
 /// Between restarts: doubled each time up to the second, back to the first after a run of
 /// the third.
@@ -65,7 +65,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
 
 /// Starts the service, which ends if we do.
 fn start(args: &ServeArgs) -> io::Result<Pid> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(PROGRAM);
+    std::os::unix::process::CommandExt::arg0(&mut command, "vmint");
     command.args(["serve", args.service.name(), "--supervised"]);
     if let Some(config) = &args.config {
         command.arg("--config").arg(config);

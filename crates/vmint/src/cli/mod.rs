@@ -141,6 +141,18 @@ pub(crate) struct UpArgs {
     /// one given is the operator's.
     #[arg(long = "account", value_name = "NAME[=ID]")]
     pub(crate) accounts: Vec<String>,
+    /// An access key to make at the first start, of the account of that name;
+    /// of the first one if none is named.
+    #[arg(long = "access-key", value_name = "ID:SECRET[:ACCOUNT]")]
+    pub(crate) access_keys: Vec<String>,
+    /// What this region is called. Given more than once, a deployment is
+    /// started for each, on ports that follow one another; any of their
+    /// endpoints answers EC2's clients for all of them.
+    #[arg(long = "region", value_name = "NAME")]
+    pub(crate) regions: Vec<String>,
+    /// Keep machines on paper only: every state and event, and no guest.
+    #[arg(long)]
+    pub(crate) simulated: bool,
 }
 
 #[derive(Debug, Clone, Args)]

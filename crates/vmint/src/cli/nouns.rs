@@ -13,6 +13,9 @@ pub(crate) enum ImageCommand {
         /// The disk's size; as small as it can be if left out.
         #[arg(long)]
         size_gib: Option<u64>,
+        /// Leave a root shell on the serial console, for whoever may read it.
+        #[arg(long)]
+        console_shell: bool,
     },
     /// List the images you may launch.
     List {
@@ -257,6 +260,9 @@ pub(crate) enum AccountCommand {
         #[arg(long, default_value_t = 12)]
         hours: u32,
     },
+    /// Make an access key and print what EC2's clients want in their
+    /// environment: `eval "$(vmint account env)"`.
+    Env,
     /// List tokens.
     Tokens,
     /// Make a token useless.

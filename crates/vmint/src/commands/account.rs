@@ -6,6 +6,7 @@ use crate::{
     cli::{AccountCommand, Output},
     client::{Client, Failure, Profile, Profiles, Result, json, request_id, table},
     commands::access_key,
+    up::{Layout, REGION},
 };
 
 pub(crate) async fn run(client: &Client, command: AccountCommand) -> Result<()> {
@@ -41,6 +42,7 @@ pub(crate) async fn run(client: &Client, command: AccountCommand) -> Result<()> 
             println!("{}", answer.token);
             Ok(())
         }
+        AccountCommand::Env => env(client).await,
         AccountCommand::Tokens => tokens(client).await,
         AccountCommand::Revoke { session } => {
             let request =
@@ -50,6 +52,24 @@ pub(crate) async fn run(client: &Client, command: AccountCommand) -> Result<()> 
         }
         AccountCommand::Key(command) => access_key::run(client, command).await,
     }
+}
+
+/// Makes an access key and prints what EC2's clients read, for a shell to take up.
+async fn env(client: &Client) -> Result<()> {
+    let request = pb::CreateAccessKeyRequest { request_id: request_id(), ..Default::default() };
+    let answer = client.permissions().create_access_key(request).await?.into_inner();
+    let key = answer.access_key.ok_or_else(|| Failure::new("the answer holds no access key"))?;
+    let url = client.url();
+    let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let mine = |layout: &Layout| url.ends_with(&layout.listen.to_string());
+    let known = Layout::all(client.data()).into_iter().find(|(_, layout)| mine(layout));
+    let region = known.map_or_else(|| REGION.to_owned(), |(region, _)| region);
+    println!("export AWS_ACCESS_KEY_ID={}", key.access_key_id);
+    println!("export AWS_SECRET_ACCESS_KEY={}", answer.secret_access_key);
+    println!("export AWS_DEFAULT_REGION={region}");
+    println!("export AWS_REGION={region}");
+    println!("export AWS_ENDPOINT_URL={url}");
+    Ok(())
 }
 
 fn prost_types_duration(hours: u32) -> prost_types::Duration {

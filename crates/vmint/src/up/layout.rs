@@ -1,6 +1,7 @@
 //! Where a deployment on one machine keeps what.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     os::unix::fs::DirBuilderExt as _,
@@ -9,6 +10,7 @@ use std::{
 
 use serde::Serialize;
 use vmint_daemon::ServiceConfig;
+use vmint_launcher::HypervisorKind;
 use vmint_rpc::ServiceAddress;
 
 use crate::client::{Failure, Result};
@@ -25,6 +27,31 @@ pub(crate) struct Layout {
     pub(crate) listen: SocketAddr,
     run: PathBuf,
 }
+
+/// What sets one deployment on a machine apart from another.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) region: String,
+    /// The gateways of the other regions.
+    pub(crate) others: BTreeMap<String, SocketAddr>,
+    /// Which of the loopback networks its machines are reached in, from 0.
+    pub(crate) number: u8,
+    pub(crate) simulated: bool,
+}
+
+impl Place {
+    /// The only deployment on this machine.
+    pub(crate) fn alone() -> Self {
+        let region = REGION.to_owned();
+        Self { region, others: BTreeMap::new(), number: 0, simulated: false }
+    }
+}
+
+/// What a region is called unless told otherwise.
+pub(crate) const REGION: &str = "local-1";
+
+/// Says which directories hold the deployments of several regions, one a line.
+const REGIONS: &str = "regions";
 
 impl Layout {
     /// Makes the directories.
@@ -80,8 +107,47 @@ impl Layout {
         self.data.join("logs").join(format!("{name}.log"))
     }
 
+    /// Notes which regions have their directories here; none if there is but one, here.
+    pub(crate) fn note_regions(data: &Path, regions: &[String]) -> Result<()> {
+        let file = data.join(REGIONS);
+        if regions.is_empty() {
+            return match fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+                _ => Ok(()),
+            };
+        }
+        fs::create_dir_all(data)?;
+        Ok(fs::write(file, regions.join("\n"))?)
+    }
+
+    /// The deployments that were made here before, by their regions.
+    pub(crate) fn all(data: &Path) -> Vec<(String, Self)> {
+        let Ok(regions) = fs::read_to_string(data.join(REGIONS)) else {
+            let only = Self::find(data).ok().map(|layout| (layout.region(), layout));
+            return only.into_iter().collect();
+        };
+        let find = |name: &str| Some((name.to_owned(), Self::find(&data.join(name)).ok()?));
+        regions.lines().filter_map(find).collect()
+    }
+
+    fn setting(&self, service: &str, name: &str) -> Option<String> {
+        let text = fs::read_to_string(self.settings(service)).ok()?;
+        let table: toml::Table = toml::from_str(&text).ok()?;
+        table.get(name)?.as_str().map(str::to_owned)
+    }
+
+    /// What its region is called.
+    pub(crate) fn region(&self) -> String {
+        self.setting("gateway", "region").unwrap_or_else(|| REGION.to_owned())
+    }
+
+    /// Whether its machines are on paper only.
+    pub(crate) fn simulates(&self) -> bool {
+        self.setting("launcher", "hypervisor").as_deref() == Some("simulated")
+    }
+
     /// Writes each service's settings file.
-    pub(crate) fn write_settings(&self) -> Result<()> {
+    pub(crate) fn write_settings(&self, place: &Place) -> Result<()> {
         macro_rules! settings {
             ($name:literal, $config:ty) => {{
                 let mut config = <$config>::default();
@@ -98,9 +164,17 @@ impl Layout {
         self.write("storage", &storage)?;
         let mut launcher = settings!("launcher", vmint_launcher::Config);
         launcher.instances_dir = self.data.join("instances");
+        launcher.region.clone_from(&place.region);
+        launcher.ssh_range = format!("127.{}.0.0/16", 100 + place.number);
+        if place.simulated {
+            launcher.hypervisor = HypervisorKind::Simulated;
+        }
         self.write("launcher", &launcher)?;
         let mut gateway = settings!("gateway", vmint_gateway::Config);
         gateway.service.listen = ServiceAddress::Tcp(self.listen.to_string());
+        gateway.region.clone_from(&place.region);
+        let other = |(name, at): (&String, &SocketAddr)| (name.clone(), at.to_string());
+        gateway.regions = place.others.iter().map(other).collect();
         self.write("gateway", &gateway)
     }
 

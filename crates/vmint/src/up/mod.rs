@@ -2,6 +2,8 @@
 
 mod accounts;
 mod layout;
+mod places;
+mod status;
 mod supervisor;
 
 use std::{
@@ -20,16 +22,21 @@ use vmint_daemon::signals;
 use vmint_rpc::{Identity, ServiceAddress, chain, connect, connect_plain};
 
 use crate::{
+    PROGRAM,
     cli::{BootstrapArgs, Global, UpArgs},
-    client::{Failure, Profiles, Result, default_data_dir, table},
+    client::{Failure, Profiles, Result, default_data_dir},
     serve,
 };
-pub(crate) use accounts::{Made, parse as parse_accounts};
-pub(crate) use layout::Layout;
+pub(crate) use accounts::Made;
+pub(crate) use layout::{Layout, Place, REGION};
+use places::places;
+pub(crate) use status::status;
 pub(crate) use supervisor::Supervisor;
 
 /// What the services may take to answer for the first time.
 const READY: Duration = Duration::from_secs(30);
+/// How `--detach` hands its access keys on, one a line.
+const ACCESS_KEYS: &str = "VMINT_UP_ACCESS_KEYS";
 
 /// A deployment that runs, in this process's care.
 #[derive(Debug)]
@@ -46,17 +53,31 @@ impl Deployment {
         listen: SocketAddr,
         accounts: &[String],
     ) -> Result<(Self, Vec<Made>)> {
-        let accounts = parse_accounts(accounts)?;
+        let profiles = Profiles::path(data);
+        let accounts = accounts::parse(accounts)?;
+        Self::start_at(data, listen, &Place::alone(), &accounts, &profiles, None).await
+    }
+
+    /// As [`Self::start`], one of several deployments: its accounts' profiles go to a
+    /// file of all of them, under the name `further` if it is not the first.
+    async fn start_at(
+        data: &Path,
+        listen: SocketAddr,
+        place: &Place,
+        accounts: &[accounts::Wanted],
+        profiles: &Path,
+        further: Option<&str>,
+    ) -> Result<(Self, Vec<Made>)> {
         let layout = Layout::make(data, listen)?;
         serve::make_certs(&layout.trust)?;
-        layout.write_settings()?;
-        let supervisor = Supervisor::start(&layout)?;
+        layout.write_settings(place)?;
+        let supervisor = Supervisor::start(&layout);
         let mut this = Self { layout, supervisor };
         if let Err(failure) = this.ready().await {
             this.stop().await;
             return Err(failure);
         }
-        let made = match this.bootstrap(&accounts).await {
+        let made = match this.bootstrap(accounts, profiles, further).await {
             Ok(made) => made,
             Err(failure) => {
                 this.stop().await;
@@ -91,12 +112,17 @@ impl Deployment {
         Ok(())
     }
 
-    async fn bootstrap(&self, accounts: &[accounts::Wanted]) -> Result<Vec<Made>> {
+    async fn bootstrap(
+        &self,
+        accounts: &[accounts::Wanted],
+        profiles: &Path,
+        further: Option<&str>,
+    ) -> Result<Vec<Made>> {
         let trust = self.layout.trust.join(serve::OPERATOR);
         let address = self.layout.address("permissions");
         let made = accounts::make(&address, &trust, accounts).await?;
         let url = self.layout.listen.to_string();
-        accounts::keep(&Profiles::path(&self.layout.data), &made, &url)?;
+        accounts::keep(profiles, &made, &url, further)?;
         Ok(made)
     }
 
@@ -120,15 +146,45 @@ pub(crate) async fn up(global: &Global, args: UpArgs) -> Result<()> {
     }
     let accounts =
         if args.accounts.is_empty() { vec!["operator".to_owned()] } else { args.accounts };
+    let mut keys = args.access_keys;
+    let handed = std::env::var(ACCESS_KEYS).unwrap_or_default();
+    keys.extend(handed.lines().map(str::to_owned));
+    let accounts = accounts::with_keys(accounts::parse(&accounts)?, &keys)?;
+    let places = places(&data, args.listen, &args.regions, args.simulated)?;
     let _running = Running::claim(&data)?;
-    let started = Instant::now();
-    let (mut deployment, made) = Deployment::start(&data, args.listen, &accounts).await?;
-    let took = started.elapsed().as_secs_f64();
-    for made in &made {
-        println!("account   {}  {}  token {}", made.account_id, made.name, made.token);
+    let several = if places.len() > 1 { args.regions.as_slice() } else { &[] };
+    Layout::note_regions(&data, several)?;
+    let (started, profiles) = (Instant::now(), Profiles::path(&data));
+    let mut deployments: Vec<Deployment> = Vec::new();
+    let mut shown = false;
+    for (at, (dir, listen, place)) in places.iter().enumerate() {
+        let further = (at > 0).then_some(place.region.as_str());
+        // A further region's accounts are the first one's.
+        let known = accounts::as_known(&accounts, &Profiles::load(&profiles)?)?;
+        let wanted = if at == 0 { &accounts } else { &known };
+        match Deployment::start_at(dir, *listen, place, wanted, &profiles, further).await {
+            Ok((deployment, made)) => {
+                deployments.push(deployment);
+                for made in made.iter().filter(|_| at == 0) {
+                    println!("account   {}  {}  token {}", made.account_id, made.name, made.token);
+                    shown = true;
+                }
+            }
+            Err(failure) => {
+                stop_all(&mut deployments).await;
+                return Err(failure);
+            }
+        }
     }
-    if !made.is_empty() {
-        println!("These tokens are not shown again; {} has them.", Profiles::path(&data).display());
+    let took = started.elapsed().as_secs_f64();
+    if shown {
+        println!("These tokens are not shown again; {} has them.", profiles.display());
+    }
+    if args.simulated {
+        println!("Machines are simulated: no guest runs.");
+    }
+    for (_, listen, place) in places.iter().filter(|_| places.len() > 1) {
+        println!("region    {}  http://{listen}", place.region);
     }
     // Last, because it is what `--detach` waits for.
     println!(
@@ -137,23 +193,31 @@ pub(crate) async fn up(global: &Global, args: UpArgs) -> Result<()> {
         args.listen,
         data.display(),
     );
+    let trusts = deployments.iter().map(|d| d.layout.trust.clone()).collect();
     tokio::select! {
         () = signals::stopped() => {}
-        () = renew(deployment.layout.trust.clone()) => {}
+        () = renew(trusts) => {}
     }
-    deployment.stop().await;
+    stop_all(&mut deployments).await;
     Ok(())
 }
 
+async fn stop_all(deployments: &mut [Deployment]) {
+    for deployment in deployments {
+        deployment.stop().await;
+    }
+}
+
 /// Renews certificates long before they end; the services notice.
-async fn renew(trust: PathBuf) {
+async fn renew(trusts: Vec<PathBuf>) {
     loop {
         sleep(Duration::from_hours(24)).await;
-        let dir = trust.clone();
-        match tokio::task::spawn_blocking(move || serve::make_certs(&dir)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(failure)) => drop(failure.report()),
-            Err(error) => eprintln!("certificates were not renewed: {error}"),
+        for dir in trusts.clone() {
+            match tokio::task::spawn_blocking(move || serve::make_certs(&dir)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(failure)) => drop(failure.report()),
+                Err(error) => eprintln!("certificates were not renewed: {error}"),
+            }
         }
     }
 }
@@ -165,15 +229,24 @@ async fn detach(data: &Path, args: &UpArgs) -> Result<()> {
     let mut private = File::options();
     private.create(true).write(true).truncate(true).mode(0o600);
     let log = private.open(data.join("up.log"))?;
-    let mut command = std::process::Command::new(std::env::current_exe()?);
+    let mut command = std::process::Command::new(PROGRAM);
     command.arg("--data").arg(data).args(["up", "--listen", &args.listen.to_string()]);
     for account in &args.accounts {
         command.args(["--account", account]);
     }
+    for region in &args.regions {
+        command.args(["--region", region]);
+    }
+    if args.simulated {
+        command.arg("--simulated");
+    }
+    // Secrets are for nobody to read off the list of processes.
+    command.env(ACCESS_KEYS, args.access_keys.join("\n"));
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut child = command.spawn()?;
-    let until = Instant::now() + READY + Duration::from_secs(5);
+    let regions = u32::try_from(args.regions.len().max(1)).unwrap_or(1);
+    let until = Instant::now() + (READY + Duration::from_secs(5)) * regions;
     loop {
         let said = fs::read_to_string(data.join("up.log")).unwrap_or_default();
         if said.lines().any(|line| line.contains(" ready in ")) && Running::pid(data).is_some() {
@@ -243,45 +316,17 @@ impl Drop for Running {
     }
 }
 
-/// `vmint status`.
-pub(crate) async fn status(global: &Global) -> Result<()> {
-    let data = global.data.clone().unwrap_or_else(default_data_dir);
-    let layout = Layout::find(&data)?;
-    let identity = Identity::load(&layout.trust.join(serve::OPERATOR))
-        .map_err(|error| Failure::new(chain(&error)))?;
-    let mut rows = Vec::new();
-    let mut down = 0;
-    for name in vmint_daemon::SERVICES {
-        let (channel, address) = if name == "gateway" {
-            let address = ServiceAddress::Tcp(layout.listen.to_string());
-            (connect_plain(&address, name), address)
-        } else {
-            (connect(&layout.address(name), &identity, name), layout.address(name))
-        };
-        let ready = serve::ask(channel).await.is_ok();
-        down += usize::from(!ready);
-        let state = if ready { "ready" } else { "DOWN" };
-        rows.push(vec![name.to_owned(), state.to_owned(), address.to_string()]);
-    }
-    table(&["SERVICE", "STATE", "ADDRESS"], &rows);
-    if down == 0 {
-        return Ok(());
-    }
-    Err(Failure::unreachable(format!("{down} services do not answer"))
-        .hint(format!("their logs: {}", data.join("logs").display())))
-}
-
 /// `vmint bootstrap`, for deployments that `up` does not run.
 pub(crate) async fn bootstrap(args: BootstrapArgs) -> Result<()> {
     let address: ServiceAddress =
         args.address.parse().map_err(|error| Failure::usage(chain(&error)))?;
-    let wanted = parse_accounts(&args.accounts)?;
+    let wanted = accounts::parse(&args.accounts)?;
     let made = accounts::make(&address, &args.trust, &wanted).await?;
     for made in &made {
         println!("account   {}  {}  token {}", made.account_id, made.name, made.token);
     }
     if let Some(path) = &args.profiles {
-        accounts::keep(path, &made, &args.gateway)?;
+        accounts::keep(path, &made, &args.gateway, None)?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::Layout;
-use crate::client::Result;
+use crate::PROGRAM;
 
 /// Between restarts: doubled each time up to the second, back to the first
 /// after a run of the third.
@@ -42,19 +42,20 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Starts them all.
-    pub(crate) fn start(layout: &Layout) -> Result<Self> {
+    pub(crate) fn start(layout: &Layout) -> Self {
         let (stop, _) = watch::channel(false);
         let gave_up = Arc::new(AtomicBool::new(false));
         let mut keepers = JoinSet::new();
         for name in vmint_daemon::SERVICES {
-            let mut command = Command::new(std::env::current_exe()?);
+            let mut command = Command::new(PROGRAM);
+            command.arg0("vmint").env_remove(super::ACCESS_KEYS);
             command.args(["serve", name, "--supervised", "--config"]);
             command.arg(layout.settings(name)).stdin(Stdio::null()).current_dir(&layout.data);
             let log = layout.log(name);
             let keeper = Keeper { name, command, stop: stop.subscribe(), gave_up: gave_up.clone() };
             keepers.spawn(async move { keeper.keep(&log).await });
         }
-        Ok(Self { keepers, stop, gave_up })
+        Self { keepers, stop, gave_up }
     }
 
     /// A service ended so often that it won't start.

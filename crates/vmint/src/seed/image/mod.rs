@@ -40,6 +40,8 @@ pub(crate) struct SeedOptions {
     pub(crate) size_gib: Option<u64>,
     /// Shown at boot and at login: printable, at most 1 KiB.
     pub(crate) marker: String,
+    /// Whoever has the serial console is root, without a password.
+    pub(crate) console_shell: bool,
     /// The static first-boot agent.
     pub(crate) agent: Cow<'static, [u8]>,
     /// Where packages are kept; `$XDG_CACHE_HOME/vmint/seed` if `None`. Delete it to have
@@ -49,7 +51,14 @@ pub(crate) struct SeedOptions {
 
 impl SeedOptions {
     pub(crate) fn with_agent(agent: Cow<'static, [u8]>) -> Self {
-        Self { root_mib: 96, size_gib: None, marker: "vmint demo image".into(), agent, cache: None }
+        Self {
+            root_mib: 96,
+            size_gib: None,
+            marker: "vmint demo image".into(),
+            console_shell: false,
+            agent,
+            cache: None,
+        }
     }
 }
 

@@ -47,10 +47,10 @@ const INITTAB: &str = "::sysinit:/etc/rc
 ::respawn:/usr/sbin/dropbear -F -R -s
 ::respawn:/sbin/vmint-guest power-button
 ::once:/sbin/vmint-guest finish
-ttyS0::askfirst:-/bin/sh
 ::ctrlaltdel:/sbin/reboot
 ::shutdown:/etc/rc.shutdown
 ";
+const CONSOLE_SHELL: &str = "ttyS0::askfirst:-/bin/sh\n";
 const RC: &str = "#!/bin/sh
 export PATH=/sbin:/usr/sbin:/bin:/usr/bin
 mount -t proc proc /proc
@@ -111,10 +111,12 @@ pub(super) fn grow(root: &Path, packages: &Packages, options: &SeedOptions) -> R
     let modules = modules(root, &packages.modules)?;
     let agent = root.join("sbin/vmint-guest");
     write(&agent, &options.agent, 0o755)?;
+    let shell = if options.console_shell { CONSOLE_SHELL } else { "" };
+    let inittab = format!("{INITTAB}{shell}");
     let motd = format!("{}\n", options.marker.trim_end());
     for (path, text, mode) in [
         ("sbin/init", INIT, 0o755),
-        ("etc/inittab", INITTAB, 0o644),
+        ("etc/inittab", inittab.as_str(), 0o644),
         ("etc/rc", RC, 0o755),
         ("etc/rc.shutdown", SHUTDOWN, 0o755),
         ("etc/udhcpc", UDHCPC, 0o755),
