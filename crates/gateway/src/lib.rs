@@ -1,6 +1,7 @@
 //! The gateway: the one public door, and the sagas behind it.
 //!
-//! It keeps the log of sagas, the ledger of request ids, and nothing else.
+//! It keeps the log of sagas, the ledger of request ids, and the security groups
+//! that only tools look at; nothing else.
 //!
 //! Invariants:
 //! * Only public methods are reachable, only with a session (reflection and

@@ -138,8 +138,15 @@ impl Bound {
         });
         let buckets = Arc::new(Buckets::new(limits.calls_per_second, limits.burst));
         let longest = Duration::from_secs(limits.longest_call_seconds.max(1));
-        let front = Front::new(gateway.clone(), regions, buckets.clone(), metrics.clone(), longest)
-            .with_aliases(aliases);
+        let front = Front::new(
+            gateway.clone(),
+            store.clone(),
+            regions,
+            buckets.clone(),
+            metrics.clone(),
+            longest,
+        )
+        .with_aliases(aliases);
         let door = Door {
             ec2: Arc::new(front),
             peers,

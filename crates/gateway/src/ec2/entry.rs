@@ -7,7 +7,8 @@ use vmint_ec2::{Code, Error, Operation, Params, Xml};
 use vmint_rpc::Caller;
 
 use super::{
-    Front, Refused, identity, images, key_pairs, service::Service, snapshots, tags, volumes, zones,
+    Front, Refused, identity, images, instances, key_pairs, network, scaling, service::Service,
+    snapshots, tags, volumes, zones,
 };
 
 /// What an operation answers: the inside of its XML.
@@ -47,8 +48,11 @@ static TABLES: &[&[Entry]] = &[
     snapshots::ENTRIES,
     volumes::ENTRIES,
     key_pairs::ENTRIES,
+    instances::ENTRIES,
+    network::ENTRIES,
     identity::ENTRIES,
     identity::ALIASES,
+    scaling::ENTRIES,
 ];
 
 /// Every operation.

@@ -18,16 +18,21 @@ mod filter;
 mod head;
 mod identity;
 mod images;
+mod instances;
 mod key_pairs;
 mod keys;
+mod network;
 #[cfg(test)]
 mod page;
 mod refusal;
 mod region;
 mod replay;
+mod scaling;
 mod service;
 mod snapshots;
 mod tags;
+#[cfg(test)]
+mod tests;
 mod volumes;
 mod zones;
 
@@ -46,6 +51,7 @@ use vmint_ec2::{
     sigv4::{self, SigError, Signed},
 };
 use vmint_rpc::Observer as _;
+use vmint_store::Store;
 
 pub(crate) use alias::Aliases;
 pub(crate) use entry::{Call, Entry, entries};
@@ -70,6 +76,7 @@ pub(crate) struct Front {
     pub(crate) metrics: Metrics,
     pub(crate) keys: Keys,
     pub(crate) replays: Replays,
+    pub(crate) groups: network::Groups,
     /// What one call may take.
     pub(crate) longest: Duration,
 }
@@ -77,14 +84,15 @@ pub(crate) struct Front {
 impl Front {
     pub(crate) fn new(
         gateway: Gateway,
+        store: Store,
         regions: Regions,
         buckets: Arc<Buckets>,
         metrics: Metrics,
         longest: Duration,
     ) -> Self {
         let (keys, replays) = (Keys::new(), Replays::default());
-        let aliases = Aliases::new();
-        Self { gateway, regions, aliases, buckets, metrics, keys, replays, longest }
+        let (aliases, groups) = (Aliases::new(), network::Groups::new(store));
+        Self { gateway, regions, aliases, buckets, metrics, keys, replays, groups, longest }
     }
 
     /// With well-known owners that have names.

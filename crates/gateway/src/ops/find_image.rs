@@ -135,7 +135,7 @@ impl Gateway {
     }
 
     /// Records by id; unknown ids are left out.
-    pub(super) async fn get_images(
+    pub(crate) async fn get_images(
         &self,
         caller: &Caller,
         ids: &[String],

@@ -1,6 +1,6 @@
 //! A gateway among fake services, over real sockets.
 
-mod fakes;
+pub(crate) mod fakes;
 pub(crate) mod world;
 
 use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};

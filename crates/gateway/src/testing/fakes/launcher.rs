@@ -140,7 +140,17 @@ fake! {
         Ok(launcher::GetInstanceResponse { instance: Some(found.ok_or_else(not_found)?) })
     }
     list_instances("ListInstances" ListInstancesRequest) -> ListInstancesResponse
-    |_world, caller, _request| { no_such_call() }
+    |world, caller, request| {
+        let asked = |i: &&launcher::Instance| {
+            let by_id = request.filters.iter().filter(|filter| filter.name == "instance-id");
+            let group = request.filters.iter().filter(|it| it.name == "instance.group-id");
+            i.account_id == caller.account
+                && by_id.flat_map(|it| &it.values).all(|id| *id == i.instance_id)
+                && group.flat_map(|it| &it.values).all(|id| i.security_group_ids.contains(id))
+        };
+        let instances = world.instances.values().filter(asked).cloned().collect();
+        Ok(launcher::ListInstancesResponse { instances, next_page_token: String::new() })
+    }
     stop_instance("StopInstance" StopInstanceRequest) -> StopInstanceResponse
     |_world, caller, _request| { no_such_call() }
     start_instance("StartInstance" StartInstanceRequest) -> StartInstanceResponse

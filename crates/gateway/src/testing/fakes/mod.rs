@@ -5,7 +5,7 @@
 mod catalog;
 mod launcher;
 mod marketplace;
-mod permissions;
+pub(crate) mod permissions;
 mod storage;
 mod transfer;
 mod volumes;

@@ -3,10 +3,16 @@ use vmint_api::permissions::v1::{
     self as permissions, permissions_internal_service_server::PermissionsInternalService,
     permissions_service_server::PermissionsService,
 };
+use vmint_ec2::sigv4::{Scope, SigningKey};
 use vmint_rpc::Kind;
 
 use super::{Fake, fake, once};
 use crate::testing::world::refuse;
+
+/// The secret of an access key.
+pub(crate) fn secret_of(key_id: &str) -> String {
+    format!("secret-of-{key_id}")
+}
 
 fake! {
     PermissionsInternalService, permissions, "permissions", "permissions-internal";
@@ -33,8 +39,31 @@ fake! {
         Ok(permissions::AuthenticateResponse { session: Some(session), account: Some(account) })
     }
     get_signing_key("GetSigningKey" GetSigningKeyRequest) -> GetSigningKeyResponse
-    |_world, caller, _request| {
-        Err(refuse(Kind::NotFound, "ACCESS_KEY_NOT_FOUND", "permissions.vmint"))
+    |world, caller, request| {
+        let missing = || refuse(Kind::NotFound, "ACCESS_KEY_NOT_FOUND", "permissions.vmint");
+        // Here a token's name is a key's id too.
+        let (account, operator, read_only) =
+            world.tokens.get(&request.access_key_id).cloned().ok_or_else(missing)?;
+        let scope = Scope {
+            date: request.date,
+            region: request.region,
+            service: request.service,
+        };
+        let signing_key = SigningKey::derive(&secret_of(&request.access_key_id), &scope);
+        let access_key = permissions::AccessKey {
+            access_key_id: request.access_key_id,
+            account_id: account.clone(),
+            principal: "me".to_owned(),
+            read_only,
+            ..Default::default()
+        };
+        let account =
+            permissions::Account { account_id: account, operator, ..Default::default() };
+        Ok(permissions::GetSigningKeyResponse {
+            signing_key: signing_key.to_bytes().to_vec().into(),
+            access_key: Some(access_key),
+            account: Some(account),
+        })
     }
     record_access_key_use("RecordAccessKeyUse" RecordAccessKeyUseRequest)
         -> RecordAccessKeyUseResponse
@@ -130,7 +159,10 @@ fake! {
     list_access_keys("ListAccessKeys" ListAccessKeysRequest) -> ListAccessKeysResponse
     |_world, caller, _request| { Ok(permissions::ListAccessKeysResponse::default()) }
     update_access_key("UpdateAccessKey" UpdateAccessKeyRequest) -> UpdateAccessKeyResponse
-    |_world, caller, _request| { Ok(permissions::UpdateAccessKeyResponse::default()) }
+    |world, caller, request| {
+        world.tokens.remove(&request.access_key_id);
+        Ok(permissions::UpdateAccessKeyResponse::default())
+    }
     delete_access_key("DeleteAccessKey" DeleteAccessKeyRequest) -> DeleteAccessKeyResponse
     |_world, caller, _request| { Ok(permissions::DeleteAccessKeyResponse::default()) }
     get_launch_permission("GetLaunchPermission" GetLaunchPermissionRequest)
