@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod clients;
 mod fuzz;
 mod golden;
 mod layers;
@@ -14,6 +15,7 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "cargo xtask <tool>
   ci              install what the tests need and run all of them
+  clients         drive foreign clients and record how they fared
   layers          check that crates import only what lies below them
   stories         list what no test proves: the promises, and EC2's semantics
   golden          write the pages that are made from code
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["ci"] => ci::run(),
+        ["clients"] => clients::run(true).map(drop),
         ["layers"] => layers::run(),
         ["stories"] => stories::run(),
         ["golden"] => golden::run(),

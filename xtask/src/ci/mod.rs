@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Result, fuzz, layers, root};
+use crate::{Result, clients, fuzz, layers, root};
 
 /// One check and how it went.
 struct Check {
@@ -54,6 +54,7 @@ pub(crate) fn run() -> Result {
         cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--profile", "ci"])
     });
     check("fuzzing", &mut || fuzz::run(&[]).map(|()| None));
+    check("foreign clients", &mut || clients::run(false));
     report(&checks)
 }
 

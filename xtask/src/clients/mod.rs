@@ -1,0 +1,187 @@
+//! Clients that know nothing of us, against real processes with real machines.
+
+mod report;
+mod stage;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::{Result, root};
+use stage::Stage;
+
+/// One client: what it needs, and the script that drives it.
+struct Client {
+    name: &'static str,
+    script: &'static str,
+    /// To be had from the distribution; the program's path.
+    program: Option<&'static str>,
+    /// Packages for the virtual environment.
+    packages: &'static [&'static str],
+    /// Among what runs with every change.
+    always: bool,
+}
+
+const CLIENTS: &[Client] = &[
+    Client {
+        name: "boto3",
+        script: "boto3_life.py",
+        program: None,
+        packages: &["boto3"],
+        always: true,
+    },
+    Client {
+        name: "aws-cli v2",
+        script: "aws_cli_life.py",
+        program: Some("/usr/bin/aws"),
+        packages: &[],
+        always: true,
+    },
+    Client {
+        name: "Packer amazon-ebs",
+        script: "packer_build.py",
+        program: Some("/usr/bin/packer"),
+        packages: &["boto3"],
+        always: false,
+    },
+    Client {
+        name: "Ansible amazon.aws",
+        script: "ansible_play.py",
+        program: None,
+        packages: &["ansible", "boto3"],
+        always: false,
+    },
+    Client {
+        name: "apache-libcloud",
+        script: "libcloud_life.py",
+        program: None,
+        packages: &["apache-libcloud"],
+        always: false,
+    },
+    Client {
+        name: "cloud-custodian",
+        script: "custodian_policies.py",
+        program: None,
+        packages: &["c7n", "boto3"],
+        always: false,
+    },
+];
+
+enum Outcome {
+    Passed,
+    Failed,
+    Skipped(String),
+}
+
+/// How one client fared.
+struct Seen {
+    name: &'static str,
+    outcome: Outcome,
+    /// Its own words about its version.
+    version: String,
+    took: Duration,
+    /// What it saw, a line each.
+    steps: Vec<String>,
+}
+
+/// Runs the clients: those of every change, or all, whose results are recorded
+/// in `docs/clients.md`. Answers why nothing could be run, if so.
+pub(crate) fn run(all: bool) -> Result<Option<String>> {
+    let python = match python(&[]) {
+        Ok(python) => python,
+        Err(error) => return Ok(Some(format!("no virtual environment: {error}"))),
+    };
+    let stage = match Stage::set(&python)? {
+        Ok(stage) => stage,
+        Err(why) => return Ok(Some(why)),
+    };
+    let mut seen = Vec::new();
+    for client in CLIENTS.iter().filter(|client| all || client.always) {
+        println!("-- {}", client.name);
+        let one = drive(client, &stage);
+        if let Outcome::Skipped(why) = &one.outcome {
+            println!("SKIPPED {}: {why}", client.name);
+        }
+        seen.push(one);
+    }
+    drop(stage);
+    if all {
+        report::write(&seen)?;
+    }
+    let failed = seen.iter().filter(|it| matches!(it.outcome, Outcome::Failed));
+    let failed = failed.map(|it| it.name).collect::<Vec<_>>();
+    if !failed.is_empty() {
+        return Err(format!("clients that failed: {}", failed.join(", ")).into());
+    }
+    let skipped = seen.iter().filter_map(|it| match &it.outcome {
+        Outcome::Skipped(why) => Some(format!("{}: {why}", it.name)),
+        _ => None,
+    });
+    let skipped = skipped.collect::<Vec<_>>();
+    Ok((!skipped.is_empty()).then(|| skipped.join("; ")))
+}
+
+fn drive(client: &Client, stage: &Stage) -> Seen {
+    let began = Instant::now();
+    let seen = |outcome, version: String, steps| Seen {
+        name: client.name,
+        outcome,
+        version,
+        took: began.elapsed(),
+        steps,
+    };
+    if let Some(program) = client.program.filter(|program| !Path::new(program).exists()) {
+        let why = format!("{program} is not installed");
+        return seen(Outcome::Skipped(why), String::new(), Vec::new());
+    }
+    let python = match python(client.packages) {
+        Ok(python) => python,
+        Err(error) => {
+            let why = format!("it cannot be installed: {error}");
+            return seen(Outcome::Skipped(why), String::new(), Vec::new());
+        }
+    };
+    let script = root().join("tests/clients").join(client.script);
+    let out = stage.command(&python).arg(script).output();
+    let (text, good) = match out {
+        Ok(out) => {
+            let text = [out.stdout, out.stderr].concat();
+            (String::from_utf8_lossy(&text).into_owned(), out.status.success())
+        }
+        Err(error) => (error.to_string(), false),
+    };
+    print!("{text}");
+    let mut lines = text.lines();
+    let version = lines.next().unwrap_or_default().to_owned();
+    let steps = lines.filter_map(|line| line.strip_prefix("ok "));
+    let steps = steps.map(|step| step.trim().to_owned()).collect();
+    seen(if good { Outcome::Passed } else { Outcome::Failed }, version, steps)
+}
+
+/// The interpreter of a virtual environment that has `packages`.
+fn python(packages: &[&str]) -> Result<PathBuf> {
+    let dir = root().join("target/clients/venv");
+    let python = dir.join("bin/python");
+    if !python.exists() {
+        fs::create_dir_all(&dir)?;
+        done(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
+    }
+    if !packages.is_empty() {
+        let mut pip = Command::new(&python);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        done(pip.args(packages))?;
+    }
+    Ok(python)
+}
+
+fn done(command: &mut Command) -> Result {
+    let out = command.output()?;
+    if out.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&out.stderr);
+    Err(text.lines().last().unwrap_or("it failed and said nothing").to_owned().into())
+}
