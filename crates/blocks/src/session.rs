@@ -147,6 +147,13 @@ impl Session {
         if step.cut_after { self.cut() } else { Ok(()) }
     }
 
+    /// Takes a chunk that was cut elsewhere, from block `start` of the region.
+    pub(crate) fn chunk(&mut self, start: u16, bytes: &[u8]) -> Result<()> {
+        (self.open_start, self.open_at) = (start, self.batch.bytes.len());
+        self.batch.bytes.extend_from_slice(bytes);
+        self.cut()
+    }
+
     pub(crate) fn end_region(&mut self) -> Result<()> {
         if self.cutter.end() { self.cut() } else { Ok(()) }
     }

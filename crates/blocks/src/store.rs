@@ -16,7 +16,7 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    BlocksError, ChunkId, Domain, Ingest, Result, Root, Tree,
+    BlocksError, ChunkId, Domain, Graft, Ingest, Result, Root, Tree,
     cache::{Cache, Value},
     id::{Keys, Kind},
     index::{Index, Loc, Prefix},
@@ -176,6 +176,12 @@ impl BlockStore {
     pub fn ingest(&self, domain: Domain, size_bytes: u64) -> Result<Ingest> {
         check_size(size_bytes)?;
         Ok(Ingest::new(&self.0, domain, size_bytes))
+    }
+
+    /// Begins to take a content over from another store.
+    #[must_use]
+    pub fn graft(&self, domain: Domain) -> Graft {
+        Graft::new(&self.0, domain)
     }
 
     /// The content `root` of `size_bytes` for reading. Reads nothing yet; while the tree lives its

@@ -151,6 +151,10 @@ impl Tree {
         self.0.store.cached(&self.0.keys, Kind::Node, id)
     }
 
+    pub(crate) fn chunk(&self, id: &ChunkId) -> Result<Arc<Value>> {
+        self.0.store.cached(&self.0.keys, Kind::Data, id)
+    }
+
     /// The leaf of a region; `None` for a hole.
     pub(crate) fn leaf(&self, region: u64) -> Result<Option<Arc<Value>>> {
         let Some(mut id) = self.0.root.node() else { return Ok(None) };

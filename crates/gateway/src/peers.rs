@@ -22,6 +22,7 @@ use vmint_api::{
     },
     storage::v1::{
         block_service_client::BlockServiceClient as Blocks,
+        copy_internal_service_client::CopyInternalServiceClient as Copies,
         snapshot_service_client::SnapshotServiceClient as Snapshots,
         storage_internal_service_client::StorageInternalServiceClient as Storage,
         storage_service_client::StorageServiceClient as Disks,
@@ -108,5 +109,6 @@ impl Peers {
         /// What users may ask of permissions.
         accounts: Accounts of "permissions";
         transfers: Transfers of "storage";
+        copies: Copies of "storage";
     }
 }

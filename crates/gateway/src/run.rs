@@ -5,7 +5,9 @@ use std::{future::Future, io, path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic_health::server::HealthReporter;
-use vmint_api::gateway::v1::gateway_service_server::GatewayServiceServer;
+use vmint_api::gateway::v1::{
+    gateway_service_server::GatewayServiceServer, region_service_server::RegionServiceServer,
+};
 use vmint_daemon::{Listener, Metrics, Readiness, ServiceConfig, ops as watchers};
 use vmint_rpc::{
     GATEWAY, Identity, Incomplete, Policies, ServiceAddress, TrustError, connect, seal_page_tokens,
@@ -151,6 +153,7 @@ impl Bound {
             ec2: Arc::new(front),
             peers,
             own: GatewayServiceServer::new(Grpc { gateway: gateway.clone() }),
+            regions: RegionServiceServer::new(Grpc { gateway: gateway.clone() }),
             open: door::open_routes(health.clone())?,
             sessions: Sessions::new(),
             buckets,

@@ -1,9 +1,10 @@
 //! What an operator may set.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use vmint_daemon::ServiceConfig;
+use vmint_rpc::ServiceAddress;
 
 use crate::Quota;
 
@@ -38,6 +39,24 @@ pub struct Config {
     /// The most that one account may have.
     #[serde(default)]
     pub quota: Quota,
+    /// Other deployments that images may be copied from, by the names that
+    /// users here give them.
+    pub regions: BTreeMap<String, Region>,
+}
+
+/// Another deployment of ours.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Region {
+    /// Its gateway's.
+    pub address: ServiceAddress,
+    /// Of a session of its operator's. As secret as all images there.
+    pub token: String,
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 /// An S3 bucket for packs. Its keys come from the environment: `AWS_ACCESS_KEY_ID`,
@@ -114,6 +133,7 @@ impl Config {
             export_seconds: 24 * 3600,
             fetch: Fetch::default(),
             quota: Quota::default(),
+            regions: BTreeMap::new(),
         }
     }
 }

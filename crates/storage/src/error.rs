@@ -42,6 +42,12 @@ pub enum StorageError {
     UploadIncomplete { id: UploadId, missing: u64 },
     #[error("there are {limit} {what} already: end some, or wait for them")]
     TooMany { what: &'static str, limit: usize },
+    #[error("no region `{name}` is set up; known are: {known}")]
+    NoSuchRegion { name: String, known: String },
+    #[error("region `{name}` refused: {why}")]
+    RegionRefused { name: String, why: String },
+    #[error("region `{name}` can't be reached: {why}")]
+    RegionAway { name: String, why: String },
     #[error(transparent)]
     Url(#[from] BadUrl),
     #[error("`{url}` can't be fetched: {why}")]
@@ -182,18 +188,7 @@ impl From<TxError<StorageError>> for StorageError {
     }
 }
 
-/// An error as a task keeps it: what went wrong and, if anything, what to do.
-pub(crate) fn told(error: &StorageError) -> String {
-    let fault = error.fault();
-    let text = match &fault.hint {
-        _ if fault.kind == Kind::Internal => "the service failed; its log says how".to_owned(),
-        Some(hint) => format!("{error} ({hint})"),
-        None => error.to_string(),
-    };
-    text.chars().take(512).collect()
-}
-
-fn name(reason: Reason) -> &'static str {
+pub(crate) fn name(reason: Reason) -> &'static str {
     reason.as_str_name().trim_start_matches("STORAGE_ERROR_REASON_")
 }
 
@@ -210,38 +205,21 @@ impl Describe for StorageError {
             Self::NoSuchVolume { id } => {
                 fault(Kind::NotFound, Reason::VolumeNotFound).with("volume_id", id)
             }
-            Self::NoSuchUpload { id } => {
-                fault(Kind::NotFound, Reason::UploadNotFound).with("upload_id", id)
-            }
-            Self::NoSuchImport { id } => {
-                fault(Kind::NotFound, Reason::TaskNotFound).with("task_id", id)
-            }
-            Self::NoSuchExport { id } => {
-                fault(Kind::NotFound, Reason::TaskNotFound).with("task_id", id)
-            }
-            Self::NoFile { id, .. } => {
-                fault(Kind::Precondition, Reason::TaskEnded).with("task_id", id)
-            }
-            Self::NotExportable { id } => {
-                fault(Kind::Precondition, Reason::NotExportable).with("snapshot_id", id)
-            }
-            Self::Export(_) => fault(Kind::Precondition, Reason::NotExportable),
-            Self::UploadInUse { id, task } => fault(Kind::Precondition, Reason::UploadInUse)
-                .with("upload_id", id)
-                .with("task_id", task),
-            Self::UploadIncomplete { id, .. } => {
-                fault(Kind::Precondition, Reason::UploadIncomplete)
-                    .with("upload_id", id)
-                    .hint("GetUpload says which bytes are there")
-            }
-            Self::TooMany { limit, .. } => {
-                fault(Kind::OverQuota, Reason::TooManyTransfers).with("limit", limit)
-            }
-            Self::Url(_) => {
-                fault(Kind::BadRequest, Reason::UrlRefused).field("source.url", self.to_string())
-            }
-            Self::Fetch { .. } => fault(Kind::Precondition, Reason::UrlRefused),
-            Self::Cancelled => fault(Kind::Precondition, Reason::TaskEnded),
+            Self::NoSuchUpload { .. }
+            | Self::NoSuchImport { .. }
+            | Self::NoSuchExport { .. }
+            | Self::NoFile { .. }
+            | Self::NotExportable { .. }
+            | Self::Export(_)
+            | Self::UploadInUse { .. }
+            | Self::UploadIncomplete { .. }
+            | Self::TooMany { .. }
+            | Self::NoSuchRegion { .. }
+            | Self::RegionRefused { .. }
+            | Self::RegionAway { .. }
+            | Self::Url(_)
+            | Self::Fetch { .. }
+            | Self::Cancelled => self.of_transfer(),
             Self::InUse { id, image } => fault(Kind::Precondition, Reason::SnapshotInUse)
                 .with("snapshot_id", id)
                 .with("image_id", image)

@@ -33,6 +33,7 @@ mod progress;
 mod provider;
 mod quota;
 mod ranges;
+mod regions;
 mod sent;
 mod sharing;
 mod slot;
@@ -41,6 +42,7 @@ mod staged;
 mod store;
 mod stored;
 mod tag;
+mod transfer_fault;
 mod transfers;
 mod upload;
 mod volume;
@@ -55,8 +57,10 @@ use std::{
 };
 
 use vmint_api::storage::v1::{
-    block_service_server::BlockServiceServer, export_service_server::ExportServiceServer,
-    key_service_server::KeyServiceServer, snapshot_service_server::SnapshotServiceServer,
+    block_service_server::BlockServiceServer,
+    copy_internal_service_server::CopyInternalServiceServer,
+    export_service_server::ExportServiceServer, key_service_server::KeyServiceServer,
+    snapshot_service_server::SnapshotServiceServer,
     storage_internal_service_server::StorageInternalServiceServer,
     storage_service_server::StorageServiceServer,
     transfer_internal_service_server::TransferInternalServiceServer,
@@ -68,13 +72,13 @@ use vmint_blocks::BlockStore;
 use vmint_daemon::{Daemon, DaemonError};
 use vmint_store::Store;
 
-pub use config::{BucketConfig, Config, Fetch};
+pub use config::{BucketConfig, Config, Fetch, Region};
 pub use content_label::BadLabel;
 pub use error::{BlockError, Result, StorageError};
 pub use filter::BadFilter;
 pub use grpc::{
-    Blocks, Exports, Internal, Keys, Public, Snapshots, Transfer, TransferInternal, Volumes,
-    VolumesInternal,
+    Blocks, Copies, Exports, Internal, Keys, Public, Snapshots, Transfer, TransferInternal,
+    Volumes, VolumesInternal,
 };
 pub use import_task::TaskId;
 pub use import_url::BadUrl;
@@ -174,6 +178,7 @@ pub async fn run(
         .service(ExportServiceServer::new(Exports(storage.clone())))
         .service(transfer)
         .service(StorageInternalServiceServer::new(Internal(storage.clone())))
+        .service(CopyInternalServiceServer::new(Copies(storage.clone())))
         .service(TransferInternalServiceServer::new(TransferInternal(storage.clone())))
         .service(SnapshotServiceServer::new(Snapshots(storage.clone())))
         .service(VolumeServiceServer::new(Volumes(storage.clone())))

@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use vmint_ids::{ExportTaskId, UploadId};
 
-use crate::import_task::TaskId;
+use crate::{StorageError, import_task::TaskId};
 
 /// Work under way, by the task's name, and where its files lie.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Transfers {
     fetches_dir: PathBuf,
     exports_dir: PathBuf,
     jobs: Mutex<HashMap<String, Arc<Job>>>,
+    /// Why work ended that nobody has been told of.
+    failures: Mutex<HashMap<String, StorageError>>,
     /// Cancelled at shutdown: what is under way goes on at the next start.
     pub(crate) stop: CancellationToken,
     changed: watch::Sender<u64>,
@@ -35,10 +38,19 @@ pub(crate) struct Job {
     /// Cancelled when its task is, and at shutdown.
     pub(crate) stop: CancellationToken,
     percent: AtomicU32,
+    started: Instant,
     changed: watch::Sender<u64>,
 }
 
 impl Job {
+    /// How long it may still take, at the pace so far; 0 while that can't be told.
+    pub(crate) fn seconds_left(&self) -> u64 {
+        match u64::from(self.percent()) {
+            0 => 0,
+            percent => self.started.elapsed().as_secs() * (100 - percent.min(100)) / percent,
+        }
+    }
+
     pub(crate) fn percent(&self) -> u32 {
         self.percent.load(Ordering::Relaxed)
     }
@@ -59,6 +71,7 @@ impl Transfers {
             fetches_dir: data.join("fetches"),
             exports_dir: data.join("exports"),
             jobs: Mutex::default(),
+            failures: Mutex::default(),
             stop: CancellationToken::new(),
             changed: watch::Sender::new(0),
         }
@@ -73,10 +86,21 @@ impl Transfers {
         let job = Arc::new(Job {
             stop: self.stop.child_token(),
             percent: AtomicU32::new(0),
+            started: Instant::now(),
             changed: self.changed.clone(),
         });
         jobs.insert(task.to_owned(), job.clone());
         Some(job)
+    }
+
+    /// Keeps why a piece of work failed, for whoever asks next.
+    pub(crate) fn failed(&self, task: &str, error: StorageError) {
+        self.failures.lock().insert(task.to_owned(), error);
+    }
+
+    /// Why a piece of work failed, once.
+    pub(crate) fn failure(&self, task: &str) -> Option<StorageError> {
+        self.failures.lock().remove(task)
     }
 
     pub(crate) fn end(&self, task: &str) {

@@ -24,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, service::Routes};
 use tower::{Service as _, ServiceExt as _};
 use tracing::Instrument as _;
-use vmint_api::gateway::v1::gateway_service_server::GatewayServiceServer;
+use vmint_api::gateway::v1::{
+    gateway_service_server::GatewayServiceServer, region_service_server::RegionServiceServer,
+};
 use vmint_daemon::{Metrics, Readiness};
 use vmint_rpc::{Caller, Observer, Policies, Policy, REQUEST_ID_HEADER, Refusal};
 
@@ -38,11 +40,15 @@ use watched::Watched;
 
 /// The package the gateway serves itself.
 const OWN: &str = "gateway";
+/// What it serves to other regions.
+const REGIONS: &str = "/vmint.gateway.v1.RegionService/";
 
 /// What stands between a connection and the services. Shared by all of them.
 pub(crate) struct Door {
     pub(crate) peers: Peers,
     pub(crate) own: GatewayServiceServer<Grpc>,
+    /// What other regions ask.
+    pub(crate) regions: RegionServiceServer<Grpc>,
     /// Reflection and health: no token needed.
     pub(crate) open: Routes,
     pub(crate) sessions: Sessions,
@@ -162,8 +168,12 @@ impl Door {
         let mut request = Request::from_parts(parts, body);
         if service == OWN {
             request.extensions_mut().insert(caller);
-            let mut own = self.own.clone();
-            return Ok(answered(own.call(request).await));
+            let answer = if path.starts_with(REGIONS) {
+                self.regions.clone().call(request).await
+            } else {
+                self.own.clone().call(request).await
+            };
+            return Ok(answered(answer));
         }
         let answer = forward::forward(&self.peers, service, &caller, request).await;
         // What the service makes of a request that was cut off says nothing.

@@ -1,6 +1,8 @@
 //! The gateway's own service over gRPC: read the request, call one verb, write
 //! the answer.
 
+mod region;
+
 use tonic::{Request, Response, Status};
 use vmint_api::gateway::v1 as pb;
 use vmint_api::gateway::v1::gateway_service_server::GatewayService;

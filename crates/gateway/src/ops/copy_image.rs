@@ -30,6 +30,9 @@ impl Gateway {
         caller: &Caller,
         request: CopyImageRequest,
     ) -> Result<CopyImageResponse, Status> {
+        if !request.source_region.is_empty() {
+            return self.copy_from_region(caller, request).await;
+        }
         let asked = asked(caller, "CopyImage", &request.request_id, &request)?;
         let saga = match self.sagas.replayed(&asked).await? {
             Some(saga) => saga,
@@ -69,6 +72,13 @@ fn plan(caller: &Caller, request: CopyImageRequest, source: Image) -> CopyPlan {
         });
         ebs.snapshot_id = id;
     }
+    let (encrypted, kms_key_id) = (request.encrypted, request.kms_key_id.clone());
+    let image = Image { block_device_mappings: disks, ..copied(caller, request, source) };
+    CopyPlan { image: Some(image), copies, encrypted, kms_key_id }
+}
+
+/// The copy as it is to be, but for its disks.
+pub(super) fn copied(caller: &Caller, request: CopyImageRequest, source: Image) -> Image {
     let name = match request.name {
         name if name.is_empty() => format!("{}-copy", source.name),
         name => name,
@@ -83,14 +93,13 @@ fn plan(caller: &Caller, request: CopyImageRequest, source: Image) -> CopyPlan {
         let more = source.tags.iter().filter(|tag| !named(&tag.key)).cloned().collect::<Vec<_>>();
         tags.extend(more);
     }
-    let image = Image {
+    Image {
         tags,
         image_id: ImageId::random().to_string(),
         name,
         description,
         owner_id: caller.account.clone(),
         state: ImageState::Pending.into(),
-        block_device_mappings: disks,
         source_image_id: source.image_id.clone(),
         source_instance_id: String::new(),
         public: false,
@@ -99,9 +108,7 @@ fn plan(caller: &Caller, request: CopyImageRequest, source: Image) -> CopyPlan {
         etag: String::new(),
         progress_percent: 0,
         ..source
-    };
-    let (encrypted, kms_key_id) = (request.encrypted, request.kms_key_id);
-    CopyPlan { image: Some(image), copies, encrypted, kms_key_id }
+    }
 }
 
 /// pin the source → record → owner → snapshots → **available** → unpin.

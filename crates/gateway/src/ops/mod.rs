@@ -2,6 +2,7 @@
 
 mod add_product_code;
 mod attach_volume;
+mod copy_from_region;
 mod copy_image;
 mod create_image;
 mod deregister_image;
@@ -18,10 +19,12 @@ mod pending_image;
 mod register_image;
 mod run_instances;
 mod share_snapshot;
+mod source_region;
 mod terminate_instances;
 mod watch_image;
 
 pub(crate) use find_image::nearest;
+pub(crate) use source_region::Chunks;
 pub(crate) use watch_image::Watch;
 
 use prost::Message;
@@ -61,6 +64,7 @@ pub(crate) fn kinds(peers: &Peers) -> Kinds {
         .with(import_image::Import { peers: peers.clone() })
         .with(create_image::Create { peers: peers.clone() })
         .with(copy_image::Duplicate { peers: peers.clone() })
+        .with(copy_from_region::Fetch { peers: peers.clone() })
         .with(deregister_image::Deregister { peers: peers.clone() })
         .with(modify_launch_permission::Share { peers: peers.clone() })
         .with(add_product_code::AddProduct { peers: peers.clone() })

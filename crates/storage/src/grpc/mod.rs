@@ -3,6 +3,7 @@
 mod asks;
 mod blocks;
 mod convert;
+mod copy;
 mod export;
 mod follow;
 mod internal;
@@ -16,6 +17,7 @@ mod volumes;
 mod volumes_internal;
 
 pub use blocks::Blocks;
+pub use copy::Copies;
 pub use export::Exports;
 pub use internal::Internal;
 pub use keys::Keys;

@@ -13,11 +13,11 @@ use vmint_store::{Asked, TxError};
 use super::list::Page;
 use crate::{
     Result, Storage, StorageError,
-    error::told,
     export_task::{ExportFormat, ExportTask, MAX_EXPORTS},
     import_task::{REMEMBERED_MS, TaskState},
     store::{LEDGER, exports, snapshots},
     stored::Stored,
+    transfer_fault::told,
     transfers::Job,
 };
 

@@ -19,11 +19,13 @@ mod lineage;
 mod list;
 mod modify_volume;
 mod plug_volume;
+mod pull;
 mod put_block;
 mod read_blocks;
 mod release;
 mod run_import;
 mod share;
+mod source;
 mod start_snapshot;
 mod tag;
 mod upload;
@@ -38,7 +40,7 @@ use vmint_store::Store;
 
 use crate::{
     Config, Content, FileKeys, Result, block_token::BlockTokens, data_keys::DataKeys, live::Live,
-    progress::AllProgress, sent::AllSent, store::Records, transfers::Transfers,
+    progress::AllProgress, regions::Regions, sent::AllSent, store::Records, transfers::Transfers,
 };
 
 pub(crate) use attach::{NewVolume, now_ms};
@@ -49,8 +51,10 @@ pub(crate) use import_task::NewDisk;
 pub(crate) use list::{Scope, SnapshotQuery, VolumeQuery};
 pub(crate) use modify_volume::Change;
 pub(crate) use plug_volume::Place;
+pub(crate) use pull::Pull;
 pub(crate) use put_block::{NewBlock, Sink};
 pub(crate) use read_blocks::{BlockPage, MOST_BLOCKS};
+pub(crate) use source::LEAVES;
 pub(crate) use start_snapshot::Start;
 pub(crate) use tag::Resource;
 pub(crate) use upload::{Digests, Holds, Sending};
@@ -80,6 +84,7 @@ pub struct Storage {
     pub(crate) transfers: Arc<Transfers>,
     /// How the internet is reached.
     pub(crate) net: Arc<dyn fetch::Net>,
+    pub(crate) regions: Arc<Regions>,
 }
 
 /// Which step of which saga asks.
@@ -102,6 +107,7 @@ impl Storage {
         Self {
             transfers,
             net,
+            regions: Arc::new(Regions::new(&config.regions)),
             records: Records::new(store),
             blocks,
             live: Arc::new(live),

@@ -10,11 +10,11 @@ use vmint_store::TxError;
 use super::{import::TakenIn, import_task::end};
 use crate::{
     Result, Snapshot, Storage, StorageError,
-    error::told,
     import_task::{Disk, FileSource, Made, REMEMBERED_MS, Task, TaskState},
     snapshot::{Consistency, SnapshotState},
     staged::Staged,
     store::{import_tasks, snapshots, uploads},
+    transfer_fault::told,
     transfers::Job,
     upload::Upload,
 };

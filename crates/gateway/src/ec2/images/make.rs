@@ -242,6 +242,7 @@ pub(super) async fn copy_image(mut call: Call) -> Answer {
         return Err(Error::combination(text).into());
     }
     let request = CopyImageRequest {
+        source_region: String::new(),
         source_image_id: params.need_id::<ImageKind>("SourceImageId")?.to_string(),
         name: params.need("Name")?,
         description: params.text("Description")?.unwrap_or_default(),

@@ -162,6 +162,8 @@ fn storage(reason: StorageErrorReason) -> Option<Code> {
         R::TaskNotFound => Code::InvalidConversionTaskId,
         R::TooManyTransfers => Code::ResourceLimitExceeded,
         R::NotExportable => Code::NotExportable,
+        R::RegionUnknown | R::RegionRefused => Code::InvalidRequest,
+        R::RegionAway => Code::Unavailable,
         R::DiskFull | R::SagaFenced => Code::Unavailable,
         R::DataDamaged | R::DataKeyGone => Code::InternalError,
         R::QuotaExceeded => Code::ResourceLimitExceeded,

@@ -139,6 +139,21 @@ pub(super) fn all() -> Vec<Case> {
             },
         },
         Case {
+            name: "copy-from-region",
+            world: one,
+            call: |gateway| Box::pin(fetch(gateway)),
+            steps: &["record", "own", "disks", "available"],
+            pivot: 3,
+            done: |world, before| {
+                let now = world.census();
+                let copy = world.images.values().find(|i| i.name == "elsewhere-copy");
+                let known = copy.is_some_and(|i| i.source_image_id == IMAGE);
+                now.available == before.available + 1
+                    && now.snapshots == before.snapshots + 1
+                    && known
+            },
+        },
+        Case {
             name: "deregister",
             world: one,
             call: |gateway| Box::pin(deregister(gateway)),
@@ -316,6 +331,19 @@ async fn copy(gateway: Gateway) -> Result<(), Status> {
     };
     let image = gateway.copy_image(&owner(), request).await?.image.unwrap();
     assert_eq!(image.state(), ImageState::Pending);
+    assert_ne!(image.block_device_mappings[0].ebs.as_ref().unwrap().snapshot_id, SNAPSHOT);
+    Ok(())
+}
+
+async fn fetch(gateway: Gateway) -> Result<(), Status> {
+    let request = pb::CopyImageRequest {
+        source_image_id: IMAGE.to_owned(),
+        source_region: "far".to_owned(),
+        request_id: "fetch-1".to_owned(),
+        ..pb::CopyImageRequest::default()
+    };
+    let image = gateway.copy_image(&owner(), request).await?.image.unwrap();
+    assert_eq!((image.owner_id.as_str(), image.state()), (OWNER, ImageState::Pending));
     assert_ne!(image.block_device_mappings[0].ebs.as_ref().unwrap().snapshot_id, SNAPSHOT);
     Ok(())
 }

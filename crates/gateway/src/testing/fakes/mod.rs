@@ -3,6 +3,7 @@
 #![allow(unused_braces, reason = "a body of the macro is a block, however short")]
 
 mod catalog;
+mod copy;
 mod launcher;
 mod marketplace;
 pub(crate) mod permissions;

@@ -1,0 +1,115 @@
+//! A content of one store is taken over by another: only what is missing moves.
+#![allow(clippy::pedantic, clippy::unwrap_used, reason = "a test may stop anywhere")]
+
+mod sample;
+
+use tempfile::TempDir;
+use vmint_blocks::{BlockStore, BlocksError, Domain, Options, Root, Sealed, Tree};
+
+const REGION: usize = 16 << 20;
+
+fn store() -> (TempDir, BlockStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BlockStore::open(dir.path(), Options::default()).unwrap();
+    (dir, store)
+}
+
+fn ingest(store: &BlockStore, domain: Domain, bytes: &[u8]) -> Sealed {
+    let mut ingest = store.ingest(domain, bytes.len() as u64).unwrap();
+    ingest.write(0, bytes).unwrap();
+    ingest.finish().unwrap()
+}
+
+/// Takes `from` over into `to`; how many bytes of chunks moved.
+fn take_over(from: &Tree, to: &BlockStore, domain: Domain) -> (Sealed, usize) {
+    let (mut graft, mut moved, mut first) = (to.graft(domain), 0, 0);
+    loop {
+        let regions = from.regions(first, 2).unwrap();
+        let Some(last) = regions.last() else { break };
+        first = last + 1;
+        for region in regions {
+            let leaf = from.recast(region, domain).unwrap().unwrap();
+            graft.region(region).unwrap();
+            if graft.keep_leaf(leaf.id).unwrap() {
+                continue;
+            }
+            for place in &leaf.places {
+                if graft.keep(place) {
+                    continue;
+                }
+                let mut bytes = vec![0; place.bytes()];
+                let (at, end) = (place.offset(region), from.size_bytes());
+                let there = bytes.len().min((end - at) as usize);
+                from.read_at(at, &mut bytes[..there]).unwrap();
+                moved += bytes.len();
+                graft.put(place, &bytes).unwrap();
+            }
+        }
+    }
+    (graft.finish(from.size_bytes()).unwrap(), moved)
+}
+
+fn read(tree: &Tree) -> Vec<u8> {
+    let mut bytes = vec![0; tree.size_bytes() as usize];
+    tree.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn only_what_is_missing_moves_and_the_root_is_that_of_an_ingest() {
+    let (_a, source) = store();
+    let (_b, destination) = store();
+    let (ours, theirs) = (Domain::derive(b"a", "x"), Domain::derive(b"b", "x"));
+    let mut bytes = sample::content(2 * REGION + 12_345, 1);
+    bytes.extend(vec![0; 2 * REGION]);
+    bytes.extend(sample::content(300_000, 2));
+    let sealed = ingest(&source, ours, &bytes);
+    let tree = source.tree(ours, sealed.root, bytes.len() as u64);
+    let (first, moved) = take_over(&tree, &destination, theirs);
+    assert!(moved > REGION);
+    let copy = destination.tree(theirs, first.root, bytes.len() as u64);
+    assert!(read(&copy) == bytes);
+
+    // A second version: what changed, and no more.
+    bytes[REGION + 100..REGION + 200].fill(0xee);
+    let sealed = ingest(&source, ours, &bytes);
+    let tree = source.tree(ours, sealed.root, bytes.len() as u64);
+    let (second, moved) = take_over(&tree, &destination, theirs);
+    assert!(moved <= 2 * (256 << 10), "{moved} bytes moved for a hundred changed");
+    let wanted = ingest(&destination, theirs, &bytes);
+    assert_eq!(wanted.new_bytes, 0);
+    assert_eq!(second.root, wanted.root);
+    // Within one domain names are names.
+    assert_eq!(tree.recast(0, ours).unwrap(), tree.recast(0, ours).unwrap());
+    assert_eq!(take_over(&tree, &source, ours).0.root, sealed.root);
+    assert_eq!(take_over(&tree, &source, ours).1, 0);
+    // What is empty is empty there too.
+    let empty = ingest(&source, ours, &[0; 8192]);
+    assert_eq!(empty.root, Root::EMPTY);
+    let tree = source.tree(ours, empty.root, 8192);
+    assert_eq!(take_over(&tree, &destination, theirs).0.root, Root::EMPTY);
+}
+
+#[test]
+fn what_is_not_what_it_is_called_is_refused() {
+    let (_a, source) = store();
+    let (_b, destination) = store();
+    let domain = Domain::derive(b"a", "x");
+    let bytes = sample::content(200_000, 3);
+    let sealed = ingest(&source, domain, &bytes);
+    let tree = source.tree(domain, sealed.root, bytes.len() as u64);
+    let leaf = tree.recast(0, domain).unwrap().unwrap();
+    let place = leaf.places[0];
+    let mut chunk = vec![0; place.bytes()];
+    tree.read_at(place.offset(0), &mut chunk).unwrap();
+    chunk[0] ^= 1;
+    let mut graft = destination.graft(domain);
+    graft.region(0).unwrap();
+    assert!(matches!(graft.put(&place, &chunk), Err(BlocksError::Foreign { .. })));
+    assert!(matches!(graft.put(&place, &chunk[1..]), Err(BlocksError::Foreign { .. })));
+    assert!(matches!(graft.region(0), Err(BlocksError::OutOfOrder { .. })));
+    // Chunks that overlap are no leaf.
+    let mut twice = leaf.places.clone();
+    twice.insert(0, place);
+    assert_eq!(vmint_blocks::Leaf::of(domain, twice), None);
+}

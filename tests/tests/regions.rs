@@ -1,0 +1,195 @@
+//! An image is copied from one deployment to another, whatever dies in between.
+//!
+//! Proves: a copy moves only what is missing, goes on after either side was killed, ends with the
+//! bytes of the source, and stops when the source says no.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+use vmint_api::{
+    catalog::v1::{Image, ImageState},
+    gateway::v1::{CopyImageRequest, DeregisterImageRequest, GetImageRequest},
+};
+use vmint_tests::{Account, SOON, Stack, new_request_id, refused_as, until};
+
+const MIB: usize = 1 << 20;
+
+/// A wire to the source that counts what comes from it, and can be slow.
+async fn wire(to: String) -> (String, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let count = Arc::<AtomicU64>::default();
+    let counted = count.clone();
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let (to, counted) = (to.clone(), counted.clone());
+            tokio::spawn(async move {
+                let Ok(far) = TcpStream::connect(to).await else { return };
+                let ((mut asks, mut hears), (mut says, mut takes)) =
+                    (near.into_split(), far.into_split());
+                let up = tokio::spawn(async move {
+                    let _ = tokio::io::copy(&mut asks, &mut takes).await;
+                });
+                let mut buffer = vec![0; 64 << 10];
+                while let Ok(n @ 1..) = says.read(&mut buffer).await {
+                    counted.fetch_add(n as u64, Ordering::Relaxed);
+                    if hears.write_all(&buffer[..n]).await.is_err() {
+                        break;
+                    }
+                    // 64 MiB/s or so: a copy takes long enough to be killed.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                up.abort();
+            });
+        }
+    });
+    (address, count)
+}
+
+/// Tells a deployment of another: `far`, in storage's settings.
+async fn knows(stack: &Stack, address: &str, token: &str) {
+    let settings = stack.data().join("settings").join("storage.toml");
+    let mut file = fs::OpenOptions::new().append(true).open(settings).unwrap();
+    writeln!(file, "\n[regions.far]\naddress = \"tcp:{address}\"\ntoken = \"{token}\"").unwrap();
+    let old = stack.kill9("storage");
+    stack.back("storage", old).await;
+}
+
+/// Noise that no compressor makes smaller.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+async fn import(stack: &Stack, name: &str, disk: &[u8]) -> String {
+    let file = stack.data().join(name);
+    fs::write(&file, disk).unwrap();
+    let words = ["import", file.to_str().unwrap(), name, "--format", "raw", "-o", "id"];
+    let id = stack.cli("maker", &words).await.ok();
+    fs::remove_file(file).unwrap();
+    id
+}
+
+async fn copy(maker: &Account, image: &str, name: &str) -> Image {
+    let request = CopyImageRequest {
+        source_region: "far".to_owned(),
+        source_image_id: image.to_owned(),
+        name: name.to_owned(),
+        request_id: new_request_id(),
+        ..Default::default()
+    };
+    maker.gateway().copy_image(request).await.unwrap().into_inner().image.unwrap()
+}
+
+/// What an image's root disk holds, by the command line.
+async fn content(stack: &Stack, image: &str, file: &Path) -> Vec<u8> {
+    let file = file.to_str().unwrap();
+    stack.cli("maker", &["image", "export", image, file, "--format", "raw"]).await.ok();
+    let bytes = fs::read(file).unwrap();
+    fs::remove_file(file).unwrap();
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_reaches_another_region_whatever_dies() {
+    let far = Stack::start().await;
+    let (address, moved) = wire(far.gateway()).await;
+    let far_maker = far.account("maker");
+    let near = Stack::start().await;
+    knows(&near, &address, &far_maker.token).await;
+    let maker = near.account("maker");
+
+    // 96 MiB that do not compress, killed on either side in the middle.
+    let mut disk = noise(1, 96 * MIB);
+    let first = import(&far, "first", &disk).await;
+    let copied = copy(&maker, &first, "first").await;
+    assert_eq!(copied.state(), ImageState::Pending);
+    for (stack, service) in [(&near, "storage"), (&far, "gateway"), (&far, "storage")] {
+        let before = moved.load(Ordering::Relaxed);
+        until("some of the copy", SOON, async || {
+            (moved.load(Ordering::Relaxed) > before + 8 * MIB as u64).then_some(())
+        })
+        .await;
+        let old = stack.kill9(service);
+        stack.back(service, old).await;
+    }
+    let made = maker.image_made(&copied.image_id).await;
+    println!("{} MiB moved for 96, over three kills", moved.load(Ordering::Relaxed) / MIB as u64);
+    assert_eq!(made.source_image_id, first);
+    let file = near.data().join("copied.raw");
+    assert!(content(&near, "first", &file).await == disk, "the copy holds other bytes");
+
+    // A second version, changed in three places: what is missing moves, and hardly more.
+    for place in [1, 40, 90] {
+        disk[place * MIB..(place + 1) * MIB].copy_from_slice(&noise(100 + place as u64, MIB));
+    }
+    let second = import(&far, "second", &disk).await;
+    let before = moved.load(Ordering::Relaxed);
+    let copied = copy(&maker, &second, "second").await;
+    maker.image_made(&copied.image_id).await;
+    let bytes = moved.load(Ordering::Relaxed) - before;
+    let made = maker.snapshots().await.into_iter();
+    let made = made.filter(|snapshot| snapshot.image_ids == [copied.image_id.clone()]);
+    let missing = u64::try_from(made.map(|snapshot| snapshot.stored_bytes).sum::<i64>()).unwrap();
+    assert!(missing > 3 * MIB as u64, "{missing} bytes were missing");
+    println!("{bytes} bytes moved for 3 MiB that changed, {missing} as they are stored");
+    assert!(bytes <= missing * 105 / 100, "{bytes} bytes moved for {missing}");
+    assert!(content(&near, "second", &file).await == disk, "the copy holds other bytes");
+
+    // Who may not have it does not get it, and learns nothing.
+    let request = CopyImageRequest {
+        source_region: "far".to_owned(),
+        source_image_id: first.clone(),
+        request_id: new_request_id(),
+        ..Default::default()
+    };
+    let friend = near.account("friend");
+    refused_as(friend.gateway().copy_image(request.clone()).await, "REGION_REFUSED");
+    let nowhere = CopyImageRequest { source_region: "nowhere".to_owned(), ..request };
+    refused_as(maker.gateway().copy_image(nowhere).await, "REGION_UNKNOWN");
+
+    // Deregistered at the source in the middle, the copy fails and leaves nothing.
+    let third = import(&far, "third", &noise(7, 64 * MIB)).await;
+    let before = moved.load(Ordering::Relaxed);
+    let copied = copy(&maker, &third, "third").await;
+    until("some of the copy", SOON, async || {
+        (moved.load(Ordering::Relaxed) > before + 4 * MIB as u64).then_some(())
+    })
+    .await;
+    let request = DeregisterImageRequest {
+        image_id: third,
+        delete_snapshots: false,
+        request_id: new_request_id(),
+    };
+    far_maker.gateway().deregister_image(request).await.unwrap();
+    let failed = until("the copy's end", SOON, async || {
+        let request = GetImageRequest { image_id: copied.image_id.clone() };
+        let image = maker.gateway().get_image(request).await.ok()?.into_inner().image?;
+        assert_ne!(image.state(), ImageState::Available);
+        (image.state() == ImageState::Failed).then_some(image)
+    })
+    .await;
+    println!("it says: {}", failed.state_reason);
+    assert!(failed.state_reason.contains("far"), "{}", failed.state_reason);
+    assert_eq!(maker.snapshots().await.len(), 2, "snapshots of the failed copy are left");
+}
