@@ -2,13 +2,14 @@
 
 mod local;
 mod object;
+mod options;
 mod segments;
 
 use std::{fmt, fs::File, io, sync::Arc};
 
 pub(crate) use local::LocalPacks;
-pub use object::ObjectOptions;
 pub(crate) use object::ObjectPacks;
+pub use options::ObjectOptions;
 
 use crate::pack::{self, Listed};
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fmt,
     fs::{self, File, OpenOptions},
     future::Future,
     io::{self, Write as _},
@@ -21,39 +20,10 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
-    Appended, Kept, PackStore, number_of,
+    Appended, Kept, ObjectOptions, PackStore, number_of,
     segments::{SEGMENT, Segments},
 };
 use crate::pack::{self, Listed};
-
-/// An S3 bucket, or what speaks its protocol.
-#[derive(Clone)]
-pub struct ObjectOptions {
-    pub bucket: String,
-    /// Put before each object's name, so that a bucket may hold several stores.
-    pub prefix: String,
-    /// Where it is served; Amazon's own place if unset. `http` is spoken if it says so.
-    pub endpoint: Option<String>,
-    pub region: String,
-    /// Id and secret; from the environment (`AWS_ACCESS_KEY_ID` and others) if unset.
-    pub access_key: Option<(String, String)>,
-    /// Parts of packs held on this host, bytes.
-    pub cache_bytes: u64,
-    /// How long an operation may take, its retries included.
-    pub deadline: Duration,
-    /// Write to the bucket although another directory did so before, which is gone.
-    pub take_over: bool,
-}
-
-impl fmt::Debug for ObjectOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectOptions")
-            .field("bucket", &self.bucket)
-            .field("prefix", &self.prefix)
-            .field("endpoint", &self.endpoint)
-            .finish_non_exhaustive()
-    }
-}
 
 #[derive(Debug, Default)]
 struct State {

@@ -8,7 +8,7 @@ use vmint_rpc::Caller;
 
 use super::{
     Front, Refused, identity, images, instances, key_pairs, network, scaling, service::Service,
-    snapshots, tags, volumes, zones,
+    snapshot_attribute, snapshots, tags, volumes, zones,
 };
 
 /// What an operation answers: the inside of its XML.
@@ -46,6 +46,7 @@ static TABLES: &[&[Entry]] = &[
     images::ENTRIES,
     tags::ENTRIES,
     snapshots::ENTRIES,
+    snapshot_attribute::ENTRIES,
     volumes::ENTRIES,
     key_pairs::ENTRIES,
     instances::ENTRIES,

@@ -29,6 +29,7 @@ mod region;
 mod replay;
 mod scaling;
 mod service;
+mod snapshot_attribute;
 mod snapshots;
 mod tags;
 #[cfg(test)]

@@ -4,8 +4,7 @@ use vmint_ids::KeyPairId;
 use vmint_store::{Asked, Key as _, SCAN_LIMIT, Tx, TxError, prefix};
 
 use super::{
-    Body, KEY_PAIRS, LEDGER, Records, now,
-    record::{DeletedRecord, KeyPairRecord},
+    Body, KEY_PAIRS, LEDGER, Records, key_pair_record::KeyPairRecord, now, record::DeletedRecord,
 };
 use crate::{KeyName, KeyPair, LauncherError, Result};
 

@@ -1,6 +1,7 @@
 //! What the launcher keeps: all its transactions.
 
 mod instances;
+mod key_pair_record;
 mod key_pairs;
 mod launches;
 mod modify;
@@ -13,9 +14,9 @@ use vmint_ids::InstanceId;
 use vmint_store::{Asked, Fence, Ledger, Store, Table, Tx, TxError};
 
 use crate::{Instance, LauncherError, Result, State, instance::Happening};
+use key_pair_record::KeyPairRecord;
 use record::{
-    EventRecord, InstanceRecord, KeyPairRecord, ReleasedRecord, SlotRecord, UserDataRecord,
-    state_number, state_of,
+    EventRecord, InstanceRecord, ReleasedRecord, SlotRecord, UserDataRecord, state_number, state_of,
 };
 
 pub(crate) use instances::{MachineEvent, Seen};

@@ -2,10 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::{
-    Endpoint, Identity, Instance, KeyName, KeyPair, LauncherError, OnPoweroff, Particulars, State,
-    Volume, key_pair,
-};
+use crate::{Endpoint, Identity, Instance, LauncherError, OnPoweroff, Particulars, State, Volume};
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct InstanceRecord {
@@ -80,11 +77,11 @@ pub(crate) struct InstanceRecord {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct TagRecord {
+pub(super) struct TagRecord {
     #[prost(string, tag = "1")]
-    key: String,
+    pub(super) key: String,
     #[prost(string, tag = "2")]
-    value: String,
+    pub(super) value: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -128,37 +125,6 @@ struct EndpointRecord {
     address: u32,
     #[prost(uint32, tag = "2")]
     port: u32,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct KeyPairRecord {
-    #[prost(string, tag = "1")]
-    id: String,
-    #[prost(string, tag = "2")]
-    account: String,
-    #[prost(string, tag = "3")]
-    name: String,
-    #[prost(string, tag = "4")]
-    public_key: String,
-    #[prost(string, tag = "5")]
-    fingerprint: String,
-    #[prost(int64, tag = "6")]
-    created_at: i64,
-    #[prost(message, repeated, tag = "7")]
-    tags: Vec<TagRecord>,
-    /// Empty in old records, which are all ed25519 or imported.
-    #[prost(string, tag = "8")]
-    ec2_fingerprint: String,
-}
-
-impl KeyPairRecord {
-    pub(super) fn is(&self, id: &str) -> bool {
-        self.id == id
-    }
-
-    pub(super) fn key_line(&self) -> &str {
-        &self.public_key
-    }
 }
 
 /// The instance at a place in the networks.
@@ -371,41 +337,6 @@ impl TryFrom<IdentityRecord> for Identity {
             private_ip: r.private_ip.into(),
             uuid: r.uuid,
             token_secret: r.token_secret.try_into().map_err(damaged)?,
-        })
-    }
-}
-
-impl From<&KeyPair> for KeyPairRecord {
-    fn from(pair: &KeyPair) -> Self {
-        Self {
-            id: pair.id.to_string(),
-            account: pair.account.clone(),
-            name: pair.name.as_str().to_owned(),
-            public_key: pair.public_key.clone(),
-            fingerprint: pair.fingerprint.clone(),
-            created_at: pair.created_at,
-            tags: pair.tags.iter().map(Into::into).collect(),
-            ec2_fingerprint: pair.ec2_fingerprint.clone(),
-        }
-    }
-}
-
-impl TryFrom<KeyPairRecord> for KeyPair {
-    type Error = LauncherError;
-
-    fn try_from(r: KeyPairRecord) -> Result<Self, LauncherError> {
-        Ok(Self {
-            id: r.id.parse().map_err(|_| LauncherError::Damaged { what: "key pair" })?,
-            account: r.account,
-            name: KeyName::parse(&r.name)?,
-            ec2_fingerprint: match r.ec2_fingerprint {
-                old if old.is_empty() => key_pair::ec2_fingerprint_of(&r.public_key),
-                known => known,
-            },
-            public_key: r.public_key,
-            fingerprint: r.fingerprint,
-            created_at: r.created_at,
-            tags: r.tags.into_iter().map(|t| (t.key, t.value)).collect(),
         })
     }
 }

@@ -4,8 +4,8 @@ use vmint_ids::{InstanceId, KeyPairId};
 use vmint_store::{Asked, Tx, TxError};
 
 use super::{
-    Body, INSTANCES, KEY_PAIRS, LEDGER, Records, get,
-    record::{KeyPairRecord, Nothing},
+    Body, INSTANCES, KEY_PAIRS, LEDGER, Records, get, key_pair_record::KeyPairRecord,
+    record::Nothing,
 };
 use crate::{Instance, KeyPair, LauncherError, Result, tag};
 

@@ -1,5 +1,7 @@
 //! One case a kind of saga: what is asked, and what must be there afterwards.
 
+mod volumes;
+
 use futures::future::BoxFuture;
 use tonic::Status;
 use vmint_api::{
@@ -17,6 +19,8 @@ use crate::{
         world::{Census, IMAGE, INSTANCE, OTHER, OWNER, PRODUCT, SNAPSHOT, SPARE, World},
     },
 };
+
+use volumes::{attach, detach, keep, share_snapshot};
 
 pub(super) struct Case {
     pub(super) name: &'static str,
@@ -379,52 +383,6 @@ async fn add_product(gateway: Gateway) -> Result<(), Status> {
     };
     let answer = gateway.add_product_code(&owner(), request).await?;
     assert_eq!(answer.image.unwrap().product_codes, [PRODUCT]);
-    Ok(())
-}
-
-async fn attach(gateway: Gateway) -> Result<(), Status> {
-    let request = pb::AttachVolumeRequest {
-        volume_id: SPARE.to_owned(),
-        instance_id: INSTANCE.to_owned(),
-        request_id: "attach-1".to_owned(),
-        ..pb::AttachVolumeRequest::default()
-    };
-    let volume = gateway.attach_volume(&owner(), request).await?.volume.unwrap();
-    assert_eq!(volume.instance_id, INSTANCE);
-    Ok(())
-}
-
-async fn detach(gateway: Gateway) -> Result<(), Status> {
-    let request = pb::DetachVolumeRequest {
-        volume_id: SPARE.to_owned(),
-        request_id: "detach-1".to_owned(),
-        ..pb::DetachVolumeRequest::default()
-    };
-    let volume = gateway.detach_volume(&owner(), request).await?.volume.unwrap();
-    assert!(volume.instance_id.is_empty());
-    Ok(())
-}
-
-async fn keep(gateway: Gateway) -> Result<(), Status> {
-    let request = pb::ModifyVolumeAttachmentRequest {
-        volume_id: SPARE.to_owned(),
-        delete_on_termination: true,
-        request_id: "keep-1".to_owned(),
-    };
-    let volume = gateway.modify_volume_attachment(&owner(), request).await?.volume.unwrap();
-    assert!(volume.delete_on_termination);
-    Ok(())
-}
-
-async fn share_snapshot(gateway: Gateway) -> Result<(), Status> {
-    let request = pb::ModifySnapshotPermissionRequest {
-        snapshot_id: SNAPSHOT.to_owned(),
-        add_account_ids: vec![OTHER.to_owned()],
-        request_id: "share-snapshot-1".to_owned(),
-        ..pb::ModifySnapshotPermissionRequest::default()
-    };
-    let answer = gateway.modify_snapshot_permission(&owner(), request).await?;
-    assert_eq!(answer.account_ids, [OTHER]);
     Ok(())
 }
 
