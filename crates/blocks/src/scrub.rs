@@ -61,7 +61,7 @@ impl Cursor {
 impl BlockStore {
     /// Checks about `limit` bytes of packs and goes on where the last scrub ended, if need be in
     /// an earlier process. Damaged chunks go to quarantine: reads of them fail, and storing their
-    /// content again heals them.
+    /// content again, or [`BlockStore::repair`], heals them.
     pub fn scrub(&self, limit: u64) -> Result<ScrubReport> {
         let store = &*self.0;
         let mut next = store.scrubbed.lock();

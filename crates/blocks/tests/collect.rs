@@ -6,6 +6,9 @@
 mod sample;
 
 use std::{
+    fs,
+    io::Write as _,
+    path::Path,
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -68,24 +71,66 @@ fn edit(store: &BlockStore, root: Root, bytes: &mut [u8], random: &mut Random) -
     store.edit(&base, base.size_bytes(), &dirty, read).unwrap()
 }
 
+/// A copy of the store's files, with what a writer was about to append torn.
+fn killed(dir: &Path, random: &mut Random) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for folder in ["", "packs", "trash"] {
+        let Ok(entries) = fs::read_dir(dir.join(folder)) else { continue };
+        fs::create_dir_all(copy.path().join(folder)).unwrap();
+        for entry in entries.map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+            fs::copy(entry.path(), copy.path().join(folder).join(entry.file_name())).unwrap();
+        }
+    }
+    let packs = fs::read_dir(copy.path().join("packs")).unwrap();
+    let last = packs.map(|entry| entry.unwrap().path()).max();
+    if let Some(last) = last.filter(|_| random.below(2) == 0) {
+        let torn = content(random.below(50_000), random.next());
+        fs::File::options().append(true).open(last).unwrap().write_all(&torn).unwrap();
+    }
+    copy
+}
+
+/// Ten thousand operations, in four parts that may run side by side.
 #[test]
 fn random_interleavings_lose_nothing_live_and_keep_nothing_dead() {
-    let dir = tempfile::tempdir().unwrap();
+    model(42);
+}
+
+#[test]
+fn random_interleavings_of_another_seed() {
+    model(1_000_003);
+}
+
+#[test]
+fn random_interleavings_of_a_third_seed() {
+    model(77);
+}
+
+#[test]
+fn random_interleavings_of_a_fourth_seed() {
+    model(123_456_789);
+}
+
+fn model(seed: u64) {
+    let mut dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    let mut random = Random::new(42);
+    let mut random = Random::new(seed);
     let mut live: Vec<(Root, Vec<u8>)> = Vec::new();
-    for _ in 0..if sample::is_remote() { 150 } else { 2_000 } {
+    for _ in 0..if sample::is_remote() { 40 } else { 2_500 } {
         match random.below(100) {
             0..30 => {
                 // Few seeds, so that contents and parts of them come again.
-                let bytes = content(random.below(600_000) + 1, random.next() % 64);
+                let bytes = content(random.below(300_000) + 1, random.next() % 64);
                 live.push((ingest(&store, &bytes).root, bytes));
             }
             30..55 if !live.is_empty() => {
                 let (root, mut bytes) = live[random.below(live.len())].clone();
                 live.push((edit(&store, root, &mut bytes, &mut random).root, bytes));
             }
-            55..80 if live.len() > 12 => drop(live.swap_remove(random.below(live.len()))),
+            55..80 if live.len() > 12 => {
+                drop(live.swap_remove(random.below(live.len())));
+                live.truncate(40);
+            }
             80..85 => {
                 let mut lost = store.ingest(domain(), 1 << 20).unwrap();
                 lost.write(0, &content(300_000, random.next())).unwrap();
@@ -105,8 +150,15 @@ fn random_interleavings_lose_nothing_live_and_keep_nothing_dead() {
                 under_way.write(2_200_000, &bytes[2_200_000..]).unwrap();
                 live.push((under_way.finish().unwrap().root, bytes));
             }
-            95..97 => {
+            95 => {
                 drop(store);
+                store = open(dir.path());
+            }
+            // The files as they are at this moment are what a kill leaves.
+            96 if !sample::is_remote() => {
+                let copied = killed(dir.path(), &mut random);
+                drop(store);
+                dir = copied;
                 store = open(dir.path());
             }
             97.. => assert!(store.scrub(2 << 20).unwrap().damaged.is_empty()),

@@ -13,6 +13,7 @@ const PACKAGES: &[&str] = &[
     "qemu-system-x86",
     "qemu-utils",
     "seabios",
+    "awscli",
     "busybox-static",
     "cpio",
     "dosfstools",

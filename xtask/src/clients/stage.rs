@@ -9,7 +9,7 @@ use std::{
 
 use crate::{Result, root};
 
-const REGION: &str = "local";
+const REGION: &str = "local-1";
 /// The first is the operator's.
 const ACCOUNTS: [(&str, &str); 3] =
     [("maker", "100000000001"), ("friend", "200000000002"), ("stranger", "300000000003")];
