@@ -49,7 +49,8 @@ fn build() -> Result<PathBuf, String> {
         return Ok(path);
     }
     fs::create_dir_all(target().join("tmp")).map_err(|error| error.to_string())?;
-    let out = Command::new(program()).args(["image", "build"]).arg(&path).output();
+    let out =
+        Command::new(program()).args(["image", "build", "--console-shell"]).arg(&path).output();
     let out = out.map_err(|error| error.to_string())?;
     if out.status.success() {
         return Ok(path);
