@@ -26,6 +26,9 @@ static TARGETS: &[Target] = &[
     targets::vmdk::TARGET,
     targets::vhd::TARGET,
     targets::package::TARGET,
+    targets::query::TARGET,
+    targets::sigv4::TARGET,
+    targets::json::TARGET,
 ];
 
 static CHOSEN: OnceLock<fn(&[u8])> = OnceLock::new();

@@ -1,9 +1,13 @@
 //! What is fuzzed.
 
+pub mod json;
 pub mod package;
 pub mod qcow2;
+pub mod query;
+pub mod sigv4;
 pub mod vhd;
 pub mod vmdk;
+mod wire;
 
 use std::time::Duration;
 
