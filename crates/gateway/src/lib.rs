@@ -35,4 +35,4 @@ mod testing;
 pub use config::{Config, Limits};
 pub use run::{Bound, StartError, bind, run};
 
-pub(crate) use error::GatewayError;
+pub(crate) use error::{DiskError, GatewayError};

@@ -2,6 +2,7 @@
 
 mod cli;
 mod client;
+mod closed_pipe;
 mod commands;
 mod demo;
 mod doctor;
@@ -34,10 +35,10 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => {
-            let outcome = runtime.block_on(run(cli.global, cli.command));
+            let outcome = closed_pipe::quietly(|| runtime.block_on(run(cli.global, cli.command)));
             // A read of the terminal that will never end must not keep us.
             runtime.shutdown_background();
-            outcome
+            outcome.unwrap_or_else(Ok)
         }
         Err(error) => Err(error.into()),
     };

@@ -35,6 +35,9 @@ impl Gateway {
                     let state = state_name(image.state());
                     return Err(GatewayError::NotAvailable { id: image.image_id, state }.into());
                 }
+                if image.public {
+                    return Err(GatewayError::Public { id: image.image_id }.into());
+                }
                 let plan = ProductPlan {
                     snapshot_ids: snapshot_ids(&image),
                     image_id: image.image_id,

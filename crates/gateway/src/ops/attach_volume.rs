@@ -1,20 +1,21 @@
 use std::time::Duration;
 
-use prost::Message;
 use tonic::Status;
 use vmint_api::{
     gateway::v1::{AttachVolumeRequest, AttachVolumeResponse},
-    launcher::v1::{EnsureVolumePluggedRequest, Instance, InstanceState, ReleaseVolumePlugRequest},
-    storage::v1::{
-        AttachmentState, BatchGetVolumesRequest, EnsureVolumeAttachedRequest,
-        ReleaseVolumeAttachmentRequest, Volume,
-    },
+    launcher::v1::{Instance, InstanceState},
+    storage::v1::{AttachmentState, BatchGetVolumesRequest, Volume},
 };
 use vmint_rpc::{Caller, Retry, retry};
 
-use super::{Gateway, asked, create_image::instance_state, find_image::on_behalf};
+use super::{
+    Gateway, asked,
+    attachment::{Attachment, AttachmentMemo, unless_gone, without_bulk},
+    create_image::instance_state,
+    find_image::on_behalf,
+};
 use crate::{
-    GatewayError,
+    DiskError, GatewayError,
     peers::Peers,
     saga::{At, Kind, StepError},
 };
@@ -47,7 +48,7 @@ impl Gateway {
         &self,
         caller: &Caller,
         request: AttachVolumeRequest,
-    ) -> Result<AttachPlan, Status> {
+    ) -> Result<Attachment, Status> {
         let volume = self.own_volume(caller, &request.volume_id).await?;
         let instance = self.own_instance(caller, &request.instance_id).await?;
         if !matches!(instance.state(), InstanceState::Running | InstanceState::Stopped) {
@@ -56,7 +57,7 @@ impl Gateway {
         }
         if !volume.instance_id.is_empty() {
             let (id, instance) = (volume.volume_id, volume.instance_id);
-            return Err(GatewayError::VolumeInUse { id, instance }.into());
+            return Err(DiskError::VolumeInUse { id, instance }.into());
         }
         // What is sold with the data is billed by the instance: it can't be
         // had by attaching it to one that is not billed.
@@ -64,13 +65,14 @@ impl Gateway {
             volume.product_codes.iter().find(|code| !instance.product_codes.contains(code))
         {
             let (id, code) = (volume.volume_id.clone(), code.clone());
-            return Err(GatewayError::VolumeSold { id, code }.into());
+            return Err(DiskError::VolumeSold { id, code }.into());
         }
-        Ok(AttachPlan {
+        Ok(Attachment {
             device_name: device_name(request.device_name, &instance)?,
             volume_id: volume.volume_id,
             instance_id: instance.instance_id,
             delete_on_termination: request.delete_on_termination,
+            force: false,
         })
     }
 
@@ -84,7 +86,7 @@ impl Gateway {
         });
         let found = answer.await?.into_inner().volumes.into_iter().next();
         let found = found.filter(|volume| volume.account_id == caller.account);
-        found.ok_or_else(|| GatewayError::NoVolume { id: id.to_owned() }.into())
+        found.ok_or_else(|| DiskError::NoVolume { id: id.to_owned() }.into())
     }
 }
 
@@ -117,45 +119,11 @@ pub(super) enum Step {
     Confirm,
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct AttachPlan {
-    #[prost(string, tag = "1")]
-    volume_id: String,
-    #[prost(string, tag = "2")]
-    instance_id: String,
-    #[prost(string, tag = "3")]
-    device_name: String,
-    #[prost(bool, tag = "4")]
-    delete_on_termination: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct AttachMemo {
-    #[prost(message, optional, tag = "1")]
-    volume: Option<Volume>,
-    #[prost(string, tag = "2")]
-    export_path: String,
-}
-
-impl AttachPlan {
-    fn ensure(&self, at: &At, state: AttachmentState) -> EnsureVolumeAttachedRequest {
-        EnsureVolumeAttachedRequest {
-            saga: at.saga_step(),
-            account_id: at.account.clone(),
-            volume_id: self.volume_id.clone(),
-            instance_id: self.instance_id.clone(),
-            device_name: self.device_name.clone(),
-            delete_on_termination: self.delete_on_termination,
-            state: state.into(),
-        }
-    }
-}
-
 #[tonic::async_trait]
 impl Kind for Attach {
     type Step = Step;
-    type Request = AttachPlan;
-    type Memo = AttachMemo;
+    type Request = Attachment;
+    type Memo = AttachmentMemo;
 
     const NAME: &'static str = "attach-volume";
     const STEPS: &'static [Step] = &[Step::Reserve, Step::Plug, Step::Confirm];
@@ -174,8 +142,8 @@ impl Kind for Attach {
         &self,
         step: Step,
         at: &At,
-        plan: &AttachPlan,
-        memo: &mut AttachMemo,
+        plan: &Attachment,
+        memo: &mut AttachmentMemo,
     ) -> Result<(), StepError> {
         let mut storage = self.peers.volumes(&at.caller());
         match step {
@@ -186,25 +154,15 @@ impl Kind for Attach {
                 memo.export_path = made.export_path;
             }
             Step::Plug => {
-                let plug = EnsureVolumePluggedRequest {
-                    saga: at.saga_step(),
-                    instance_id: plan.instance_id.clone(),
-                    account_id: at.account.clone(),
-                    volume_id: plan.volume_id.clone(),
-                    device_name: plan.device_name.clone(),
-                    export_path: memo.export_path.clone(),
-                    size_bytes: memo.volume.as_ref().map_or(0, |volume| volume.size_bytes),
-                    delete_on_termination: plan.delete_on_termination,
-                };
+                let plug = plan.plug(at, memo);
                 self.peers.launcher(&at.caller()).ensure_volume_plugged(plug).await?;
             }
             Step::Confirm => {
                 let ensure = plan.ensure(at, AttachmentState::Attached);
-                match storage.ensure_volume_attached(ensure).await {
-                    Ok(made) => memo.volume = made.into_inner().volume.map(without_bulk),
-                    // Its instance was ended meanwhile, and the volume with it.
-                    Err(status) if is_gone(&status) => {}
-                    Err(status) => return Err(status.into()),
+                // Its instance may have been ended meanwhile, and the volume with it.
+                let made = unless_gone(storage.ensure_volume_attached(ensure).await)?;
+                if let Some(made) = made {
+                    memo.volume = made.volume.map(without_bulk);
                 }
             }
         }
@@ -215,47 +173,21 @@ impl Kind for Attach {
         &self,
         step: Step,
         at: &At,
-        plan: &AttachPlan,
-        _: &AttachMemo,
+        plan: &Attachment,
+        _: &AttachmentMemo,
     ) -> Result<(), StepError> {
         match step {
             Step::Reserve => {
-                let release = ReleaseVolumeAttachmentRequest {
-                    saga: at.saga_step(),
-                    volume_id: plan.volume_id.clone(),
-                    instance_id: plan.instance_id.clone(),
-                    undo: true,
-                };
+                let release = plan.release(at, true);
                 self.peers.volumes(&at.caller()).release_volume_attachment(release).await?;
             }
             Step::Plug => {
-                let release = ReleaseVolumePlugRequest {
-                    saga: at.saga_step(),
-                    instance_id: plan.instance_id.clone(),
-                    account_id: at.account.clone(),
-                    volume_id: plan.volume_id.clone(),
-                    force: true,
-                };
+                let release = plan.unplug(at, true);
                 let mut launcher = self.peers.launcher(&at.caller());
-                match launcher.release_volume_plug(release).await {
-                    Ok(_) => {}
-                    Err(status) if is_gone(&status) => {}
-                    Err(status) => return Err(status.into()),
-                }
+                unless_gone(launcher.release_volume_plug(release).await)?;
             }
             Step::Confirm => {}
         }
         Ok(())
     }
-}
-
-/// Whether what was asked about is no longer there.
-pub(super) fn is_gone(status: &Status) -> bool {
-    status.code() == tonic::Code::NotFound
-}
-
-/// A volume with fifty long tags would not fit into the log beside the rest.
-pub(super) fn without_bulk(mut volume: Volume) -> Volume {
-    volume.tags.clear();
-    volume
 }

@@ -220,10 +220,8 @@ impl Kind for Fetch {
         let id = plan.image.as_ref().map_or("", |image| image.image_id.as_str());
         let pending = PendingImage { peers: &self.peers, at, id };
         match step {
-            Step::Record if memo.owned => pending.fail().await,
-            Step::Record => pending.forget().await,
-            Step::Own if memo.owned => Ok(()),
-            Step::Own => pending.disown().await,
+            Step::Record => pending.unrecord(memo.owned).await,
+            Step::Own => pending.unown(memo.owned).await,
             Step::Disks => {
                 let ids = plan.disks.iter().map(|disk| disk.snapshot_id.clone());
                 pending.drop_snapshots(ids.collect()).await

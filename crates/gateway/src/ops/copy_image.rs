@@ -258,10 +258,8 @@ impl Kind for Duplicate {
         let pending = PendingImage { peers: &self.peers, at, id };
         match step {
             Step::Pin => self.unpin(at, image.map_or("", |i| i.source_image_id.as_str())).await,
-            Step::Record if memo.owned => pending.fail().await,
-            Step::Record => pending.forget().await,
-            Step::Own if memo.owned => Ok(()),
-            Step::Own => pending.disown().await,
+            Step::Record => pending.unrecord(memo.owned).await,
+            Step::Own => pending.unown(memo.owned).await,
             Step::Snapshots => pending.drop_snapshots(plan.snapshot_ids()).await,
             Step::Available | Step::Unpin => Ok(()),
         }

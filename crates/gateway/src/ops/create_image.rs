@@ -298,10 +298,8 @@ impl Kind for Create {
         let id = plan.image.as_ref().map_or("", |image| image.image_id.as_str());
         let pending = PendingImage { peers: &self.peers, at, id };
         match step {
-            Step::Record if memo.owned => pending.fail().await,
-            Step::Record => pending.forget().await,
-            Step::Own if memo.owned => Ok(()),
-            Step::Own => pending.disown().await,
+            Step::Record => pending.unrecord(memo.owned).await,
+            Step::Own => pending.unown(memo.owned).await,
             Step::Snapshots => pending.drop_snapshots(plan.snapshot_ids()).await,
             Step::Available => Ok(()),
         }

@@ -1,22 +1,19 @@
 use std::time::Duration;
 
-use prost::Message;
 use tonic::Status;
 use vmint_api::{
     gateway::v1::{DetachVolumeRequest, DetachVolumeResponse},
-    launcher::v1::{InstanceState, ReleaseVolumePlugRequest},
-    storage::v1::{
-        AttachmentState, EnsureVolumeAttachedRequest, ReleaseVolumeAttachmentRequest, Volume,
-    },
+    launcher::v1::InstanceState,
+    storage::v1::AttachmentState,
 };
 use vmint_rpc::Caller;
 
 use super::{
     Gateway, asked,
-    attach_volume::{is_gone, without_bulk},
+    attachment::{Attachment, AttachmentMemo, unless_gone, without_bulk},
 };
 use crate::{
-    GatewayError,
+    DiskError,
     peers::Peers,
     saga::{At, Kind, StepError},
 };
@@ -45,23 +42,23 @@ impl Gateway {
         &self,
         caller: &Caller,
         request: &DetachVolumeRequest,
-    ) -> Result<DetachPlan, Status> {
+    ) -> Result<Attachment, Status> {
         let volume = self.own_volume(caller, &request.volume_id).await?;
         let id = volume.volume_id.clone();
         if volume.instance_id.is_empty() {
-            return Err(GatewayError::NotAttached { id }.into());
+            return Err(DiskError::NotAttached { id }.into());
         }
         if !request.instance_id.is_empty() && request.instance_id != volume.instance_id {
-            return Err(GatewayError::NotAttached { id }.into());
+            return Err(DiskError::NotAttached { id }.into());
         }
         if volume.boot {
             let instance = self.own_instance(caller, &volume.instance_id).await?;
             if instance.state() != InstanceState::Stopped {
                 let instance = instance.instance_id;
-                return Err(GatewayError::RootVolume { id, instance }.into());
+                return Err(DiskError::RootVolume { id, instance }.into());
             }
         }
-        Ok(DetachPlan {
+        Ok(Attachment {
             volume_id: id,
             instance_id: volume.instance_id,
             device_name: volume.device_name,
@@ -84,45 +81,11 @@ pub(super) enum Step {
     Release,
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct DetachPlan {
-    #[prost(string, tag = "1")]
-    volume_id: String,
-    #[prost(string, tag = "2")]
-    instance_id: String,
-    #[prost(string, tag = "3")]
-    device_name: String,
-    #[prost(bool, tag = "4")]
-    delete_on_termination: bool,
-    #[prost(bool, tag = "5")]
-    force: bool,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct DetachMemo {
-    #[prost(message, optional, tag = "1")]
-    volume: Option<Volume>,
-}
-
-impl DetachPlan {
-    fn ensure(&self, at: &At, state: AttachmentState) -> EnsureVolumeAttachedRequest {
-        EnsureVolumeAttachedRequest {
-            saga: at.saga_step(),
-            account_id: at.account.clone(),
-            volume_id: self.volume_id.clone(),
-            instance_id: self.instance_id.clone(),
-            device_name: self.device_name.clone(),
-            delete_on_termination: self.delete_on_termination,
-            state: state.into(),
-        }
-    }
-}
-
 #[tonic::async_trait]
 impl Kind for Detach {
     type Step = Step;
-    type Request = DetachPlan;
-    type Memo = DetachMemo;
+    type Request = Attachment;
+    type Memo = AttachmentMemo;
 
     const NAME: &'static str = "detach-volume";
     const STEPS: &'static [Step] = &[Step::Mark, Step::Unplug, Step::Release];
@@ -141,8 +104,8 @@ impl Kind for Detach {
         &self,
         step: Step,
         at: &At,
-        plan: &DetachPlan,
-        memo: &mut DetachMemo,
+        plan: &Attachment,
+        memo: &mut AttachmentMemo,
     ) -> Result<(), StepError> {
         let mut storage = self.peers.volumes(&at.caller());
         match step {
@@ -151,22 +114,11 @@ impl Kind for Detach {
                 storage.ensure_volume_attached(ensure).await?;
             }
             Step::Unplug => {
-                let release = ReleaseVolumePlugRequest {
-                    saga: at.saga_step(),
-                    instance_id: plan.instance_id.clone(),
-                    account_id: at.account.clone(),
-                    volume_id: plan.volume_id.clone(),
-                    force: plan.force,
-                };
+                let release = plan.unplug(at, plan.force);
                 self.peers.launcher(&at.caller()).release_volume_plug(release).await?;
             }
             Step::Release => {
-                let release = ReleaseVolumeAttachmentRequest {
-                    saga: at.saga_step(),
-                    volume_id: plan.volume_id.clone(),
-                    instance_id: plan.instance_id.clone(),
-                    undo: false,
-                };
+                let release = plan.release(at, false);
                 let released = storage.release_volume_attachment(release).await?;
                 memo.volume = released.into_inner().volume.map(without_bulk);
             }
@@ -178,16 +130,13 @@ impl Kind for Detach {
         &self,
         step: Step,
         at: &At,
-        plan: &DetachPlan,
-        _: &DetachMemo,
+        plan: &Attachment,
+        _: &AttachmentMemo,
     ) -> Result<(), StepError> {
         if let Step::Mark = step {
             let ensure = plan.ensure(at, AttachmentState::Attached);
-            match self.peers.volumes(&at.caller()).ensure_volume_attached(ensure).await {
-                Ok(_) => {}
-                Err(status) if is_gone(&status) => {}
-                Err(status) => return Err(status.into()),
-            }
+            let mut storage = self.peers.volumes(&at.caller());
+            unless_gone(storage.ensure_volume_attached(ensure).await)?;
         }
         Ok(())
     }

@@ -264,10 +264,8 @@ impl Kind for Import {
                 self.peers.transfers(&at.caller()).release_import(request).await?;
                 Ok(())
             }
-            Step::Record if memo.owned => pending.fail().await,
-            Step::Record => pending.forget().await,
-            Step::Own if memo.owned => Ok(()),
-            Step::Own => pending.disown().await,
+            Step::Record => pending.unrecord(memo.owned).await,
+            Step::Own => pending.unown(memo.owned).await,
             // Its snapshots go with the task.
             Step::Convert | Step::Available | Step::End => Ok(()),
         }

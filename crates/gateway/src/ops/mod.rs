@@ -2,6 +2,7 @@
 
 mod add_product_code;
 mod attach_volume;
+mod attachment;
 mod copy_from_region;
 mod copy_image;
 mod create_image;
@@ -19,6 +20,7 @@ mod pending_image;
 mod register_image;
 mod run_instances;
 mod share_snapshot;
+mod shared_with;
 mod source_region;
 mod terminate_instances;
 mod watch_image;

@@ -14,6 +14,7 @@ use vmint_rpc::{Caller, Retry, retry};
 use super::{
     Gateway, asked,
     find_image::{on_behalf, state_name},
+    shared_with::SharedWith,
 };
 use crate::{
     GatewayError,
@@ -60,7 +61,7 @@ impl Gateway {
                 self.sagas.begin::<Share>(caller, &asked, vec![id], &change).await?
             }
         };
-        let ShareMemo { public, account_ids, revision } = self.sagas.to_end::<Share>(saga).await?;
+        let SharedWith { public, account_ids, revision } = self.sagas.to_end::<Share>(saga).await?;
         Ok(ModifyLaunchPermissionResponse { public, account_ids, revision })
     }
 
@@ -107,21 +108,11 @@ pub(super) struct ShareRequest {
     change: Option<EnsureLaunchPermissionRequest>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ShareMemo {
-    #[prost(bool, tag = "1")]
-    public: bool,
-    #[prost(string, repeated, tag = "2")]
-    account_ids: Vec<String>,
-    #[prost(uint64, tag = "3")]
-    revision: u64,
-}
-
 #[tonic::async_trait]
 impl Kind for Share {
     type Step = Step;
     type Request = ShareRequest;
-    type Memo = ShareMemo;
+    type Memo = SharedWith;
 
     const NAME: &'static str = "share";
     const STEPS: &'static [Step] = &[Step::Permission, Step::Hint];
@@ -140,7 +131,7 @@ impl Kind for Share {
         step: Step,
         at: &At,
         request: &ShareRequest,
-        memo: &mut ShareMemo,
+        memo: &mut SharedWith,
     ) -> Result<(), StepError> {
         let change = request.change.clone().unwrap_or_default();
         match step {
@@ -148,9 +139,11 @@ impl Kind for Share {
                 let change = EnsureLaunchPermissionRequest { saga: at.saga_step(), ..change };
                 let mut permissions = self.peers.permissions(&at.caller());
                 let now = permissions.ensure_launch_permission(change).await?.into_inner();
-                memo.public = now.public;
-                memo.account_ids = now.account_ids;
-                memo.revision = now.revision;
+                *memo = SharedWith {
+                    public: now.public,
+                    account_ids: now.account_ids,
+                    revision: now.revision,
+                };
             }
             Step::Hint => {
                 let hint = EnsureVisibilityHintRequest {
@@ -170,7 +163,7 @@ impl Kind for Share {
         _: Step,
         _: &At,
         _: &ShareRequest,
-        _: &ShareMemo,
+        _: &SharedWith,
     ) -> Result<(), StepError> {
         // Its first step is the pivot and changes nothing if it fails.
         Ok(())

@@ -94,6 +94,17 @@ impl PendingImage<'_> {
         }
     }
 
+    /// Undoes the record: an image that may have been `answered` is shown as
+    /// failed, another has never been.
+    pub(super) async fn unrecord(&self, answered: bool) -> Result<(), StepError> {
+        if answered { self.fail().await } else { self.forget().await }
+    }
+
+    /// Undoes the owner, without whom nobody would see that it failed.
+    pub(super) async fn unown(&self, answered: bool) -> Result<(), StepError> {
+        if answered { Ok(()) } else { self.disown().await }
+    }
+
     /// Takes away snapshots that were made for it.
     pub(super) async fn drop_snapshots(&self, ids: Vec<String>) -> Result<(), StepError> {
         let mut storage = self.peers.storage(&self.at.caller());

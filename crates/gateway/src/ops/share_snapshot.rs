@@ -14,9 +14,12 @@ use vmint_api::{
 use vmint_rpc::{Caller, Retry, retry};
 use vmint_store::Asked;
 
-use super::{Gateway, asked, find_image::on_behalf, modify_launch_permission::check_accounts};
+use super::{
+    Gateway, asked, find_image::on_behalf, modify_launch_permission::check_accounts,
+    shared_with::SharedWith,
+};
 use crate::{
-    GatewayError,
+    DiskError, GatewayError,
     peers::Peers,
     saga::{At, Kind, StepError},
 };
@@ -99,17 +102,17 @@ impl Gateway {
         asked: &Asked,
         change: EnsureVolumePermissionRequest,
         public: bool,
-    ) -> Result<ShareMemo, Status> {
+    ) -> Result<SharedWith, Status> {
         let saga = match self.sagas.replayed(asked).await? {
             Some(saga) => saga,
             None => {
                 let snapshot = self.own_snapshot(caller, &change.snapshot_id).await?;
                 let id = snapshot.snapshot_id;
                 if public && snapshot.encrypted {
-                    return Err(GatewayError::SnapshotEncrypted { id }.into());
+                    return Err(DiskError::SnapshotEncrypted { id }.into());
                 }
                 if public && !snapshot.product_codes.is_empty() {
-                    return Err(GatewayError::SnapshotSold { id }.into());
+                    return Err(DiskError::SnapshotSold { id }.into());
                 }
                 let request = ShareRequest { change: Some(change) };
                 self.sagas.begin::<ShareSnapshot>(caller, asked, vec![id], &request).await?
@@ -127,7 +130,7 @@ impl Gateway {
         });
         let found = answer.await?.into_inner().snapshots.into_iter().next();
         let found = found.filter(|snapshot| snapshot.account_id == caller.account);
-        found.ok_or_else(|| GatewayError::NoSnapshot { id: id.to_owned() }.into())
+        found.ok_or_else(|| DiskError::NoSnapshot { id: id.to_owned() }.into())
     }
 }
 
@@ -149,21 +152,11 @@ pub(super) struct ShareRequest {
     change: Option<EnsureVolumePermissionRequest>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ShareMemo {
-    #[prost(bool, tag = "1")]
-    public: bool,
-    #[prost(string, repeated, tag = "2")]
-    account_ids: Vec<String>,
-    #[prost(uint64, tag = "3")]
-    revision: u64,
-}
-
 #[tonic::async_trait]
 impl Kind for ShareSnapshot {
     type Step = Step;
     type Request = ShareRequest;
-    type Memo = ShareMemo;
+    type Memo = SharedWith;
 
     const NAME: &'static str = "share-snapshot";
     const STEPS: &'static [Step] = &[Step::Permission, Step::Storage];
@@ -182,7 +175,7 @@ impl Kind for ShareSnapshot {
         step: Step,
         at: &At,
         request: &ShareRequest,
-        memo: &mut ShareMemo,
+        memo: &mut SharedWith,
     ) -> Result<(), StepError> {
         let change = request.change.clone().unwrap_or_default();
         match step {
@@ -190,9 +183,11 @@ impl Kind for ShareSnapshot {
                 let change = EnsureVolumePermissionRequest { saga: at.saga_step(), ..change };
                 let mut permissions = self.peers.snapshot_rights(&at.caller());
                 let now = permissions.ensure_volume_permission(change).await?.into_inner();
-                memo.public = now.public;
-                memo.account_ids = now.account_ids;
-                memo.revision = now.revision;
+                *memo = SharedWith {
+                    public: now.public,
+                    account_ids: now.account_ids,
+                    revision: now.revision,
+                };
             }
             Step::Storage => {
                 let sharing = EnsureSnapshotSharingRequest {
@@ -213,7 +208,7 @@ impl Kind for ShareSnapshot {
         _: Step,
         _: &At,
         _: &ShareRequest,
-        _: &ShareMemo,
+        _: &SharedWith,
     ) -> Result<(), StepError> {
         // Its first step is the pivot and changes nothing if it fails.
         Ok(())

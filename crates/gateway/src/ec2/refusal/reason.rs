@@ -65,7 +65,7 @@ fn gateway(reason: GatewayErrorReason) -> Option<Code> {
         R::OperationFailed => Code::InternalError,
         R::PageTokenInvalid => Code::InvalidNextToken,
         R::ImageNotAvailable => Code::InvalidAmiIdUnavailable,
-        R::ImageHasProductCodes => Code::OperationNotPermitted,
+        R::ImageHasProductCodes | R::ImagePublic => Code::OperationNotPermitted,
         R::ImageEncrypted => Code::UnsupportedOperation,
         R::InstanceStateInvalid => Code::IncorrectInstanceState,
         R::SnapshotNotFound => Code::InvalidSnapshotNotFound,

@@ -139,6 +139,10 @@ async fn what_is_sold_is_not_made_public_and_only_its_seller_puts_a_product_on()
     assert_eq!(seen(&status), refused(Code::PermissionDenied, "NOT_OWNER", "gateway"));
     let status = gateway.add_product_code(&owner(), add("nobodys")).await.unwrap_err();
     assert_eq!(seen(&status), refused(Code::NotFound, "PRODUCT_NOT_FOUND", "marketplace"));
+    lab.world.lock().images.get_mut(IMAGE).unwrap().public = true;
+    let status = gateway.add_product_code(&owner(), add(PRODUCT)).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::FailedPrecondition, "IMAGE_PUBLIC", "gateway"));
+    lab.world.lock().images.get_mut(IMAGE).unwrap().public = false;
     gateway.add_product_code(&owner(), add(PRODUCT)).await.unwrap();
     let public = pb::ModifyLaunchPermissionRequest {
         image_id: IMAGE.to_owned(),

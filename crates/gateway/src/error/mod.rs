@@ -1,11 +1,15 @@
 //! Everything the gateway may refuse, and why.
 
+mod disk;
+
 use std::time::Duration;
 
 use tonic::Status;
 use vmint_api::gateway::v1::GatewayErrorReason as Reason;
 use vmint_rpc::{BadToken, Describe, Fault, Kind, to_status};
 use vmint_store::{Reused, StoreError};
+
+pub(crate) use disk::DiskError;
 
 /// Why the gateway did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -30,28 +34,14 @@ pub(crate) enum GatewayError {
     NotAvailable { id: String, state: &'static str },
     #[error("image {id} is sold under a product, so it can't be launchable by everybody")]
     HasProducts { id: String },
+    #[error("image {id} is launchable by everybody, so it can't be sold under a product")]
+    Public { id: String },
     #[error("image {id} is encrypted, so it can't be launchable by everybody")]
     Encrypted { id: String },
     #[error("product `{code}` belongs to another account")]
     NotSeller { code: String },
-    #[error("snapshot {id} does not exist")]
-    NoSnapshot { id: String },
-    #[error("snapshot {id} is encrypted, so it can't be shared with everybody")]
-    SnapshotEncrypted { id: String },
-    #[error(
-        "snapshot {id} holds what is sold under a product, so it can't be shared with everybody"
-    )]
-    SnapshotSold { id: String },
-    #[error("volume {id} does not exist")]
-    NoVolume { id: String },
-    #[error("volume {id} is attached to instance {instance}: detach it first")]
-    VolumeInUse { id: String, instance: String },
-    #[error("volume {id} is not attached so")]
-    NotAttached { id: String },
-    #[error("volume {id} is the root of instance {instance}: stop that first")]
-    RootVolume { id: String, instance: String },
-    #[error("volume {id} is sold under product `{code}`, which the instance does not have")]
-    VolumeSold { id: String, code: String },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     #[error("instance {id} is {state}: it must be running or stopped")]
     InstanceState { id: String, state: &'static str },
     #[error("`{field}`: {why}")]
@@ -85,10 +75,6 @@ impl Describe for GatewayError {
 
     fn fault(&self) -> Fault {
         use GatewayError as E;
-        let new = |kind, reason: Reason| {
-            let name = reason.as_str_name();
-            Fault::new(kind, name.strip_prefix("GATEWAY_ERROR_REASON_").unwrap_or(name))
-        };
         match self {
             E::NoToken | E::BadSession => new(Kind::NotSignedIn, Reason::NotSignedIn).hint(
                 "make a token with PermissionsService.CreateSession or `vmint account token`",
@@ -124,6 +110,9 @@ impl Describe for GatewayError {
             E::HasProducts { id } => new(Kind::Precondition, Reason::ImageHasProductCodes)
                 .with("imageId", id)
                 .hint("share it with accounts instead; they subscribe to the product"),
+            E::Public { id } => new(Kind::Precondition, Reason::ImagePublic)
+                .with("imageId", id)
+                .hint("take the launch permission back from everybody first"),
             E::Encrypted { id } => new(Kind::Precondition, Reason::ImageEncrypted)
                 .with("imageId", id)
                 .hint("share it with accounts instead"),
@@ -133,31 +122,7 @@ impl Describe for GatewayError {
             E::InstanceState { id, state } => new(Kind::Precondition, Reason::InstanceStateInvalid)
                 .with("instanceId", id)
                 .with("state", state),
-            E::NoSnapshot { id } => {
-                new(Kind::NotFound, Reason::SnapshotNotFound).with("snapshotId", id)
-            }
-            E::SnapshotEncrypted { id } => new(Kind::Precondition, Reason::SnapshotEncrypted)
-                .with("snapshotId", id)
-                .hint("share it with accounts instead"),
-            E::SnapshotSold { id } => new(Kind::Precondition, Reason::SnapshotHasProductCodes)
-                .with("snapshotId", id)
-                .hint("share it with accounts instead; they subscribe to the product"),
-            E::NoVolume { id } => new(Kind::NotFound, Reason::VolumeNotFound).with("volumeId", id),
-            E::VolumeInUse { id, instance } => new(Kind::Precondition, Reason::VolumeInUse)
-                .with("volumeId", id)
-                .with("instanceId", instance)
-                .hint(format!("vmint volume detach {id}")),
-            E::NotAttached { id } => {
-                new(Kind::Precondition, Reason::VolumeNotAttached).with("volumeId", id)
-            }
-            E::RootVolume { id, instance } => new(Kind::Precondition, Reason::RootVolume)
-                .with("volumeId", id)
-                .with("instanceId", instance)
-                .hint(format!("vmint instance stop {instance}")),
-            E::VolumeSold { id, code } => new(Kind::Precondition, Reason::VolumeHasProductCodes)
-                .with("volumeId", id)
-                .with("productCode", code)
-                .hint("launch an instance from the image it came with"),
+            E::Disk(error) => error.fault(),
             E::Invalid { field, why } => {
                 new(Kind::BadRequest, Reason::FieldInvalid).with("field", field).field(field, why)
             }
@@ -191,4 +156,10 @@ impl From<GatewayError> for Status {
     fn from(error: GatewayError) -> Self {
         to_status(&error)
     }
+}
+
+/// A fault with its reason's name, less what every name of them begins with.
+fn new(kind: Kind, reason: Reason) -> Fault {
+    let name = reason.as_str_name();
+    Fault::new(kind, name.strip_prefix("GATEWAY_ERROR_REASON_").unwrap_or(name))
 }
