@@ -1,10 +1,17 @@
 //! Pack files: append-only records, and a footer that lists them once the pack is sealed.
 //!
-//! `header · record… · footer entries · footer tail`. A record carries a checksum of its own that
-//! needs no key, so a pack without a footer is recovered by walking its records, and a scrub
-//! needs no dedup domain.
+//! `header · (record | mark)… · footer entries · footer tail`. A record carries a checksum of its
+//! own that needs no key, so a pack without a footer is recovered by walking its records, and a
+//! scrub needs no dedup domain. A mark lists the records since the mark before; it is written
+//! when they are made durable, so that one which rotted can be told from one never promised.
 
-use std::{fs::OpenOptions, io, os::unix::fs::FileExt, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    fs::OpenOptions,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+};
 
 use crate::{ChunkId, cut::BLOCK, cut::MAX_BLOCKS, seal::SEAL_BYTES};
 
@@ -14,8 +21,11 @@ pub(crate) const RECORD_HEADER: usize = 64;
 pub(crate) const MAX_CHUNK: usize = BLOCK * MAX_BLOCKS as usize;
 const PACK_MAGIC: &[u8; 8] = b"vmintpk1";
 const RECORD_MAGIC: &[u8; 4] = b"vmr1";
+const MARK_MAGIC: &[u8; 4] = b"vmm1";
+/// Bytes of a mark before its entries.
+pub(crate) const MARK_HEADER: usize = 32;
 const FOOTER_MAGIC: &[u8; 8] = b"vmintft1";
-/// Bytes of the footer for each record.
+/// Bytes of the footer, and of a mark, for each record.
 pub(crate) const FOOTER_ENTRY: usize = 44;
 const FOOTER_TAIL: usize = 64;
 /// Bytes of a sealed pack without its records and their places in the footer.
@@ -111,14 +121,60 @@ pub(crate) fn header(number: u32) -> [u8; PACK_HEADER] {
     header
 }
 
+impl Listed {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.id.0);
+        out.extend(self.offset.to_le_bytes());
+        out.extend(self.stored.to_le_bytes());
+        out.extend(self.raw.to_le_bytes());
+    }
+
+    fn read_all(bytes: &[u8]) -> Vec<Self> {
+        let word = |at: &[u8]| u32::from_le_bytes(*at.first_chunk().expect("four bytes"));
+        let listed = bytes.chunks_exact(FOOTER_ENTRY).map(|entry| Self {
+            id: ChunkId(*entry.first_chunk().expect("44 bytes")),
+            offset: word(&entry[32..]),
+            stored: word(&entry[36..]),
+            raw: word(&entry[40..]),
+        });
+        listed.collect()
+    }
+}
+
+/// A mark: these records were promised.
+pub(crate) fn mark(listed: &[Listed]) -> Vec<u8> {
+    let mut entries = Vec::with_capacity(listed.len() * FOOTER_ENTRY);
+    for entry in listed {
+        entry.write(&mut entries);
+    }
+    let mut head = [0; 16];
+    head[..4].copy_from_slice(MARK_MAGIC);
+    head[8..].copy_from_slice(&(listed.len() as u64).to_le_bytes());
+    let mut bytes = Vec::with_capacity(MARK_HEADER + entries.len());
+    bytes.extend(head);
+    bytes.extend(checksum(&head, &entries));
+    bytes.extend(entries);
+    bytes
+}
+
+/// The records a mark at the start of `bytes` lists, and its length; `None` if there is no sound
+/// one.
+fn read_mark(bytes: &[u8]) -> Option<(Vec<Listed>, usize)> {
+    let head: &[u8; 16] = bytes.first_chunk()?;
+    let count = u64::from_le_bytes(*head[8..].first_chunk()?);
+    let length = usize::try_from(count).ok()?.checked_mul(FOOTER_ENTRY)?;
+    let entries = bytes.get(MARK_HEADER..MARK_HEADER.checked_add(length)?)?;
+    let sound = &head[..4] == MARK_MAGIC
+        && head[4..8] == [0; 4]
+        && checksum(head, entries) == bytes[16..MARK_HEADER];
+    sound.then(|| (Listed::read_all(entries), MARK_HEADER + length))
+}
+
 /// The footer for records that end at `end`.
 pub(crate) fn footer(listed: &[Listed], end: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(listed.len() * FOOTER_ENTRY + FOOTER_TAIL);
     for entry in listed {
-        bytes.extend(entry.id.0);
-        bytes.extend(entry.offset.to_le_bytes());
-        bytes.extend(entry.stored.to_le_bytes());
-        bytes.extend(entry.raw.to_le_bytes());
+        entry.write(&mut bytes);
     }
     bytes.extend(FOOTER_MAGIC);
     bytes.extend((listed.len() as u64).to_le_bytes());
@@ -151,39 +207,61 @@ pub(crate) fn read_footer(
         return Ok(None);
     }
     bytes.truncate(bytes.len() - 32);
-    let word = |at: &[u8]| u32::from_le_bytes(*at.first_chunk().expect("four bytes"));
-    let listed = bytes.chunks_exact(FOOTER_ENTRY).map(|entry| Listed {
-        id: ChunkId(*entry.first_chunk().expect("44 bytes")),
-        offset: word(&entry[32..]),
-        stored: word(&entry[36..]),
-        raw: word(&entry[40..]),
-    });
-    Ok(Some((listed.collect(), end)))
+    Ok(Some((Listed::read_all(&bytes), end)))
 }
 
-/// Walks the records of a pack without a footer, steps over what is damaged, and says where the
-/// last sound one ends.
-pub(crate) fn scan(bytes: &[u8]) -> (Vec<Listed>, u64) {
-    let (mut listed, mut at, mut end) = (Vec::new(), PACK_HEADER, PACK_HEADER as u64);
-    while at + RECORD_HEADER <= bytes.len() {
-        let sound = Record::parse(&bytes[at..]).filter(|record| {
-            let whole = bytes.get(at..at + RECORD_HEADER + record.stored as usize);
+/// What a pack without a footer holds.
+#[derive(Debug, Default)]
+pub(crate) struct Scanned {
+    /// Its sound records, and those that were promised and are not sound any more.
+    pub(crate) listed: Vec<Listed>,
+    /// Offsets of the latter.
+    pub(crate) rotten: BTreeSet<u32>,
+    /// Where the last of them ends.
+    pub(crate) end: u64,
+}
+
+/// Walks the records of a pack without a footer and steps over what is damaged. What lies behind
+/// the last mark and is not sound was never promised: a crash tore it.
+pub(crate) fn scan(bytes: &[u8]) -> Scanned {
+    let (mut found, mut promised) = (BTreeMap::new(), Vec::new());
+    let mut at = PACK_HEADER;
+    while at + MARK_HEADER <= bytes.len() {
+        let rest = &bytes[at..];
+        let record = Record::parse(rest).filter(|record| {
+            let whole = rest.get(..RECORD_HEADER + record.stored as usize);
             whole.is_some_and(Record::intact)
         });
-        if let (Some(record), Ok(offset)) = (sound, u32::try_from(at)) {
+        if let (Some(record), Ok(offset)) = (record, u32::try_from(at)) {
             let Record { id, stored, raw, .. } = record;
-            listed.push(Listed { id, offset, stored, raw });
+            found.insert(offset, Listed { id, offset, stored, raw });
             at += RECORD_HEADER + stored as usize;
-            end = at as u64;
+        } else if let Some((listed, length)) = read_mark(rest) {
+            let before = |entry: &Listed| {
+                u64::from(entry.offset) + Record::size(entry.stored) <= at as u64
+                    && entry.raw as usize <= MAX_CHUNK
+            };
+            promised.extend(listed.into_iter().filter(before));
+            at += length;
         } else {
-            let rest = &bytes[at + 1..];
-            match rest.windows(4).position(|window| window == RECORD_MAGIC) {
+            let next = rest[1..].windows(4).position(|w| w == RECORD_MAGIC || w == MARK_MAGIC);
+            match next {
                 Some(skip) => at += 1 + skip,
                 None => break,
             }
         }
     }
-    (listed, end)
+    let mut rotten = BTreeSet::new();
+    for entry in promised {
+        if let Entry::Vacant(place) = found.entry(entry.offset) {
+            rotten.insert(entry.offset);
+            place.insert(entry);
+        }
+    }
+    let end = found.last_key_value().map_or(PACK_HEADER as u64, |(offset, entry)| {
+        u64::from(*offset) + Record::size(entry.stored)
+    });
+    Scanned { listed: found.into_values().collect(), rotten, end }
 }
 
 /// Makes `path` a sealed pack whose records end at `end`.

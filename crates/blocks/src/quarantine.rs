@@ -62,8 +62,13 @@ impl Quarantine {
     }
 
     pub(crate) fn add(&self, prefix: Prefix, loc: Loc) {
+        self.state.lock().chunks.insert(prefix);
+        self.note(loc);
+    }
+
+    /// Writes down where a damaged record lies.
+    pub(crate) fn note(&self, loc: Loc) {
         let mut state = self.state.lock();
-        state.chunks.insert(prefix);
         if !state.places.insert((loc.pack, loc.offset)) {
             return;
         }

@@ -1,6 +1,9 @@
 //! What contents need: how much of it is theirs alone, and what of it is lost.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     BlockStore, BlocksError, ChunkId, Domain, Result, Root,
@@ -48,6 +51,12 @@ pub struct CheckReport {
     /// Of those, the ones that no footer lists.
     pub unlisted_chunks: u64,
     pub roots: u64,
+    /// Chunks that some root needs, and their bytes as stored, headers included.
+    pub live_chunks: u64,
+    pub live_bytes: u64,
+    /// The rest: the next collection frees them, if nobody is at work on them.
+    pub orphan_chunks: u64,
+    pub orphan_bytes: u64,
     /// Chunks that some root needs and that are not there.
     pub lost_chunks: u64,
 }
@@ -69,7 +78,7 @@ impl BlockStore {
                     mine.insert(Prefix::from(id), Record::size(loc.stored()));
                 }
             };
-            self.0.reach(*domain, *root, &mut seen, &mut take)?;
+            self.0.reach(*domain, *root, Nodes::Cached, &mut seen, &mut take)?;
         }
         share.chunks = mine.len() as u64;
         share.stored_bytes = mine.values().sum();
@@ -78,7 +87,7 @@ impl BlockStore {
             let mut leave = |id: &ChunkId, _: &Found| {
                 mine.remove(&Prefix::from(id));
             };
-            self.0.reach(domain, root, &mut seen, &mut leave)?;
+            self.0.reach(domain, root, Nodes::Cached, &mut seen, &mut leave)?;
         }
         share.unique_bytes = mine.values().sum();
         Ok(share)
@@ -94,19 +103,32 @@ impl BlockStore {
                 lost.push(Lost { chunk: *id, offset, length, node });
             }
         };
-        self.0.reach(domain, root, &mut HashSet::new(), &mut take)?;
+        self.0.reach(domain, root, Nodes::Cached, &mut HashSet::new(), &mut take)?;
         lost.sort_unstable_by_key(|lost| lost.offset);
         Ok(lost)
     }
 
-    /// Brings a damaged chunk back from its bytes. False if `bytes` are not those of a chunk in
-    /// quarantine; they are hashed, so only the right ones are taken.
-    pub fn repair(&self, domain: Domain, bytes: &[u8]) -> Result<bool> {
+    /// Whether anything that `roots` need is lost. Looks at what they share once.
+    pub fn any_lost(&self, roots: impl IntoIterator<Item = (Domain, Root)>) -> Result<bool> {
+        let (mut any, mut seen) = (false, HashSet::new());
+        for (domain, root) in roots {
+            let mut take = |id: &ChunkId, found: &Found| {
+                any |= found.missing || self.0.index.get(id).is_none();
+            };
+            self.0.reach(domain, root, Nodes::Cached, &mut seen, &mut take)?;
+        }
+        Ok(any)
+    }
+
+    /// Brings a chunk back that [`BlockStore::lost`] listed. False if `bytes` are not its bytes
+    /// (they are hashed, so only the right ones are taken), if it is back already, or if it is a
+    /// node.
+    pub fn repair(&self, domain: Domain, lost: &Lost, bytes: &[u8]) -> Result<bool> {
         let keys = Keys::new(domain);
         let id = keys.id(Kind::Data, bytes);
         let size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let fits = bytes.len() <= pack::MAX_CHUNK && self.0.index.get(&id).is_none();
-        if !fits || !self.0.quarantine.has(&Prefix::from(&id)) {
+        if !fits || lost.chunk != id {
             return Ok(false);
         }
         let sealed = keys.sealer.is_some();
@@ -125,8 +147,8 @@ impl BlockStore {
         Ok(true)
     }
 
-    /// Whether packs, index and roots fit one another. Reads footers and nodes; what is in the
-    /// chunks is for [`BlockStore::scrub`].
+    /// Whether packs, index and roots fit one another. Reads footers and nodes, from where they
+    /// are kept; what is in the chunks is for [`BlockStore::scrub`].
     pub fn check(&self, roots: impl IntoIterator<Item = (Domain, Root)>) -> Result<CheckReport> {
         let store = &*self.0;
         // A collection would move chunks from under the comparison.
@@ -162,17 +184,35 @@ impl BlockStore {
         let nowhere = placed.iter().filter(|(number, _)| !live.contains(number));
         report.unlisted_chunks += nowhere.map(|(_, places)| places.len() as u64).sum::<u64>();
         drop(live);
-        let mut seen = HashSet::new();
+        let (mut seen, mut needed) = (HashSet::new(), PlainMap::<Prefix, bool>::default());
         for (domain, root) in roots {
             report.roots += 1;
-            let lost = &mut report.lost_chunks;
             let mut take = |id: &ChunkId, found: &Found| {
-                *lost += u64::from(found.missing || store.index.get(id).is_none());
+                let lost = found.missing || store.index.get(id).is_none();
+                needed.insert(Prefix::from(id), lost);
             };
-            store.reach(domain, root, &mut seen, &mut take)?;
+            store.reach(domain, root, Nodes::Stored, &mut seen, &mut take)?;
         }
+        report.lost_chunks = needed.values().filter(|lost| **lost).count() as u64;
+        store.index.for_each(|prefix, loc, _| {
+            let (chunks, bytes) = if needed.contains_key(&prefix) {
+                (&mut report.live_chunks, &mut report.live_bytes)
+            } else {
+                (&mut report.orphan_chunks, &mut report.orphan_bytes)
+            };
+            *chunks += 1;
+            *bytes += Record::size(loc.stored());
+        });
         Ok(report)
     }
+}
+
+/// Where nodes are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nodes {
+    Cached,
+    /// From where they are kept, and verified.
+    Stored,
 }
 
 /// A chunk or node under a root.
@@ -190,6 +230,7 @@ impl Inner {
         &self,
         domain: Domain,
         root: Root,
+        nodes: Nodes,
         seen: &mut HashSet<ChunkId>,
         visit: &mut impl FnMut(&ChunkId, &Found),
     ) -> Result<()> {
@@ -202,7 +243,14 @@ impl Inner {
                 continue;
             }
             let covers = |level: u8| (region * REGION, span(level) * REGION);
-            let value = match self.cached(&keys, Kind::Node, &id) {
+            let value = match nodes {
+                Nodes::Cached => self.cached(&keys, Kind::Node, &id),
+                Nodes::Stored => self.fetch(&keys, Kind::Node, &id).and_then(|bytes| {
+                    let node = Node::decode(&bytes).ok_or(BlocksError::Damaged { chunk: id })?;
+                    Ok(Arc::new(Value::Node(node)))
+                }),
+            };
+            let value = match value {
                 Ok(value) => value,
                 Err(BlocksError::Damaged { .. } | BlocksError::Missing { .. }) => {
                     let (offset, length) = covers(level.unwrap_or(0));

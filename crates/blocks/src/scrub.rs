@@ -72,6 +72,13 @@ impl BlockStore {
         }
         Ok(report)
     }
+
+    /// Lets the next scrub begin with the first pack.
+    pub fn rewind_scrub(&self) -> Result<()> {
+        let mut next = self.0.scrubbed.lock();
+        *next = Cursor::default();
+        next.write(&self.0.dir).map_err(BlocksError::io("rewinding a scrub"))
+    }
 }
 
 impl Inner {

@@ -21,8 +21,8 @@ use crate::{
     id::{Keys, Kind},
     index::{Index, Loc, Prefix},
     node::{MAX_SIZE, Node},
-    pack::{self, RECORD_HEADER, Record},
-    packs::{LocalPacks, ObjectOptions, ObjectPacks, PackStore},
+    pack::{RECORD_HEADER, Record},
+    packs::{LocalPacks, ObjectOptions, ObjectPacks, PackStore, load_pack},
     pin::Pins,
     pool::Pool,
     quarantine::Quarantine,
@@ -138,9 +138,13 @@ impl BlockStore {
         let mut live = BTreeSet::new();
         let mut lost = HashSet::new();
         for number in kept.iter().filter(|pack| pack.since.is_none()).map(|pack| pack.number) {
-            let listed = load_pack(&*packs, number);
-            for entry in listed.map_err(BlocksError::io("reading a pack's footer"))? {
+            let loaded = load_pack(&*packs, number);
+            let (listed, rotten) = loaded.map_err(BlocksError::io("reading a pack's footer"))?;
+            for entry in listed {
                 let loc = Loc::new(number, entry.offset, entry.stored, entry.raw);
+                if rotten.contains(&entry.offset) {
+                    quarantine.note(loc);
+                }
                 if quarantine.has_place(number, entry.offset) {
                     lost.insert(Prefix::from(&entry.id));
                 } else {
@@ -223,21 +227,6 @@ impl BlockStore {
 
 pub(crate) fn check_size(size: u64) -> Result<()> {
     if size > MAX_SIZE { Err(BlocksError::TooLarge { size, max: MAX_SIZE }) } else { Ok(()) }
-}
-
-/// What a pack lists; one without a sound footer is walked, and sealed if there is room for it.
-pub(crate) fn load_pack(packs: &dyn PackStore, number: u32) -> io::Result<Vec<pack::Listed>> {
-    if let Some((listed, _)) = packs.footer(number)? {
-        return Ok(listed);
-    }
-    // A pack is at most `Options::pack_bytes` and a batch long; only one a crash is like this.
-    let mut bytes = vec![0; usize::try_from(packs.bytes(number)?).unwrap_or(0)];
-    packs.read_kept(number, &mut bytes, 0)?;
-    let (listed, end) = pack::scan(&bytes);
-    if let Err(error) = packs.reseal(number, &listed, end) {
-        tracing::warn!(number, %error, "a recovered pack stays unsealed");
-    }
-    Ok(listed)
 }
 
 impl Inner {

@@ -12,8 +12,7 @@ use parking_lot::Mutex;
 use crate::{
     ChunkId,
     index::{Loc, PlainMap, Prefix},
-    packs::{Kept, PackStore},
-    store::load_pack,
+    packs::{Kept, PackStore, load_pack},
 };
 
 #[derive(Debug, Default)]
@@ -42,7 +41,8 @@ impl Trash {
 
     fn keep(&self, number: u32, since: u64) {
         // Only a second chance is lost with a pack that cannot be listed.
-        let listed = load_pack(&*self.packs, number).unwrap_or_default();
+        let (mut listed, rotten) = load_pack(&*self.packs, number).unwrap_or_default();
+        listed.retain(|entry| !rotten.contains(&entry.offset));
         let bytes = self.packs.bytes(number).unwrap_or(0);
         let mut state = self.state.lock();
         state.chunks.extend(listed.iter().map(|entry| {

@@ -19,6 +19,8 @@ struct Open {
     at: u64,
     synced: u64,
     listed: Vec<Listed>,
+    /// Of those, how many a mark lists.
+    marked: usize,
 }
 
 #[derive(Debug, Default)]
@@ -30,8 +32,8 @@ struct State {
     poisoned: bool,
 }
 
-/// Appends records to packs. Records lie in the order they were appended, without gaps,
-/// so what was synced is always found again by walking a pack from its start.
+/// Appends records to packs. Records and marks lie in the order they were appended, without
+/// gaps, so what was synced is always found again by walking a pack from its start.
 #[derive(Debug)]
 pub(crate) struct Writer {
     packs: Arc<dyn PackStore>,
@@ -102,7 +104,8 @@ impl Writer {
         let file = self.packs.create(number).map_err(BlocksError::io("making a pack"))?;
         state.next += 1;
         let (file, at) = (Arc::new(file), PACK_HEADER as u64);
-        state.open = Some(Open { pack: number, file, at, synced: 0, listed: Vec::new() });
+        let open = Open { pack: number, file, at, synced: 0, listed: Vec::new(), marked: 0 };
+        state.open = Some(open);
         Ok(number)
     }
 
@@ -117,6 +120,8 @@ impl Writer {
             }
             if whole {
                 seal(&mut state)?;
+            } else if let Some(open) = &mut state.open {
+                mark(open)?;
             }
             let mut packs = std::mem::take(&mut state.unsynced);
             let open = state.open.as_ref().filter(|open| open.synced < open.at);
@@ -157,6 +162,22 @@ impl Writer {
     pub(crate) fn horizon(&self) -> u32 {
         self.state.lock().next
     }
+}
+
+/// Says in the pack that what was appended since the last mark is about to be promised.
+fn mark(open: &mut Open) -> Result<()> {
+    let fresh = &open.listed[open.marked..];
+    if fresh.is_empty() {
+        return Ok(());
+    }
+    let bytes = pack::mark(fresh);
+    if let Err(error) = open.file.write_all_at(&bytes, open.at) {
+        let _ = open.file.set_len(open.at);
+        return Err(BlocksError::io("marking a pack")(error));
+    }
+    open.at += bytes.len() as u64;
+    open.marked = open.listed.len();
+    Ok(())
 }
 
 fn seal(state: &mut State) -> Result<()> {

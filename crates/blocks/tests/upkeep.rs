@@ -8,7 +8,7 @@ mod sample;
 use std::{fs, path::Path, time::Duration};
 
 use sample::{Random, content};
-use vmint_blocks::{BlockStore, DataKey, Domain, Options, Sealed};
+use vmint_blocks::{BlockStore, DataKey, Domain, Lost, Options, Sealed};
 
 fn open(dir: &Path) -> BlockStore {
     let options = Options { pack_bytes: 1 << 20, cache_bytes: 0, threads: 2, ..Options::default() };
@@ -101,14 +101,14 @@ fn damage_names_the_bytes_it_hits_and_the_right_ones_heal_it() {
 
         let mut wrong = bytes[range.clone()].to_vec();
         wrong[5] ^= 1;
-        assert!(!store.repair(domain, &wrong).unwrap());
+        assert!(!store.repair(domain, &only, &wrong).unwrap());
         assert!(
             !store
-                .repair(plain().sealed(DataKey::from_bytes([9; 32])), &bytes[range.clone()])
+                .repair(plain().sealed(DataKey::from_bytes([9; 32])), &only, &bytes[range.clone()])
                 .unwrap()
         );
-        assert!(store.repair(domain, &bytes[range.clone()]).unwrap());
-        assert!(!store.repair(domain, &bytes[range]).unwrap(), "it is there already");
+        assert!(store.repair(domain, &only, &bytes[range.clone()]).unwrap());
+        assert!(!store.repair(domain, &only, &bytes[range]).unwrap(), "it is there already");
         let mut out = vec![0; bytes.len()];
         tree.read_at(0, &mut out).unwrap();
         assert!(out == bytes);
@@ -118,6 +118,97 @@ fn damage_names_the_bytes_it_hits_and_the_right_ones_heal_it() {
         store.tree(domain, root, bytes.len() as u64).read_at(0, &mut out).unwrap();
         assert!(out == bytes && store.scrub(u64::MAX).unwrap().damaged.is_empty());
     }
+}
+
+/// Walks the records of a pack: where each begins and ends.
+fn records(pack: &[u8]) -> Vec<(usize, usize)> {
+    let (mut at, mut found) = (16, Vec::new());
+    while pack.len() > at + 64 {
+        let word = |place: usize| {
+            u32::from_le_bytes(*pack[at + place..].first_chunk::<4>().unwrap()) as usize
+        };
+        let length = match &pack[at..at + 4] {
+            b"vmr1" => 64 + word(12),
+            b"vmm1" => 32 + 44 * word(8),
+            _ => break,
+        };
+        if &pack[at..at + 4] == b"vmr1" {
+            found.push((at, at + length));
+        }
+        at += length;
+    }
+    found
+}
+
+/// Gives a content back what it lost.
+fn heal(store: &BlockStore, lost: &Lost, content: &[u8]) {
+    if lost.node {
+        ingest(store, plain(), content);
+        return;
+    }
+    let range = lost.offset as usize..(lost.offset + lost.length) as usize;
+    let mut bytes = content[range.start..range.end.min(content.len())].to_vec();
+    bytes.resize(range.len(), 0);
+    assert!(store.repair(plain(), lost, &bytes).unwrap());
+}
+
+#[test]
+fn rot_in_a_pack_that_was_never_sealed_is_reported_and_a_torn_tail_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { cache_bytes: 0, threads: 2, ..Options::default() };
+    let open = || BlockStore::open(dir.path(), options.clone()).unwrap();
+    let store = open();
+    let contents: Vec<_> = (0..3).map(|seed| noise(300_000, seed)).collect();
+    let roots: Vec<_> = contents.iter().map(|bytes| ingest(&store, plain(), bytes).root).collect();
+    drop(store);
+    let path = dir.path().join("packs").join("00000001.pack");
+    let good = fs::read(&path).unwrap();
+    let promised = records(&good);
+    assert!(promised.len() > 9, "{promised:?}");
+    // Appended after the last answer, and torn by a crash.
+    let torn = [&good[..], &good[promised[0].0..promised[0].1 - 5]].concat();
+    let mut unneeded = 0;
+    for (from, to) in promised {
+        // In its header, in its bytes, or all of it gone.
+        for span in [from + 2..from + 3, to - 9..to - 8, from..to] {
+            let mut bad = torn.clone();
+            bad[span].iter_mut().for_each(|byte| *byte ^= 0x40);
+            fs::write(&path, &bad).unwrap();
+            let store = open();
+            assert_eq!(store.stats().damaged, 1, "record {from}..{to}");
+            let lost: Vec<_> =
+                roots.iter().map(|root| store.lost(plain(), *root).unwrap()).collect();
+            if let Some(hit) = lost.iter().position(|lost| !lost.is_empty()) {
+                assert_eq!(lost.iter().filter(|lost| !lost.is_empty()).count(), 1, "{lost:?}");
+                heal(&store, &lost[hit][0], &contents[hit]);
+                assert_eq!(store.stats().damaged, 0);
+            } else {
+                unneeded += 1;
+            }
+            // What was found is not forgotten, and what healed it stays.
+            drop(store);
+            let store = open();
+            assert!(roots.iter().all(|root| store.lost(plain(), *root).unwrap().is_empty()));
+            for (root, bytes) in roots.iter().zip(&contents) {
+                let mut out = vec![0; bytes.len()];
+                store.tree(plain(), *root, bytes.len() as u64).read_at(0, &mut out).unwrap();
+                assert!(out == *bytes);
+            }
+            drop(store);
+            for entry in fs::read_dir(dir.path().join("packs")).unwrap() {
+                fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+            fs::remove_file(dir.path().join("quarantine")).unwrap();
+        }
+    }
+    // Nodes that only served on the way to a root.
+    assert!(unneeded <= 3 * contents.len(), "{unneeded}");
+    fs::write(&path, &torn).unwrap();
+    let store = open();
+    assert_eq!(store.stats().damaged, 0);
+    assert!(store.scrub(u64::MAX).unwrap().damaged.is_empty());
+    let all = roots.iter().map(|root| (plain(), *root));
+    assert_eq!(store.check(all).unwrap().lost_chunks, 0);
 }
 
 #[test]
@@ -149,6 +240,16 @@ fn a_check_finds_a_footer_that_lies() {
     let report = store.check([(plain(), root)]).unwrap();
     assert!(report.damaged_packs.is_empty() && report.packs > 2 && report.roots == 1);
     assert_eq!((report.unlisted_chunks, report.lost_chunks), (0, 0));
+    // A node that only served on the way to the root.
+    assert!(report.orphan_chunks <= 1 && report.orphan_bytes < 4096, "{report:?}");
+    assert_eq!(report.live_bytes, store.share(&[(plain(), root)], []).unwrap().stored_bytes);
+    let all = (report.chunks, store.stats().stored_bytes);
+    assert_eq!(
+        (report.live_chunks + report.orphan_chunks, report.live_bytes + report.orphan_bytes),
+        all
+    );
+    let none = store.check([]).unwrap();
+    assert_eq!((none.orphan_chunks, none.orphan_bytes), all);
     let path = dir.path().join("packs").join("00000002.pack");
     let mut pack = fs::read(&path).unwrap();
     let end = pack.len();

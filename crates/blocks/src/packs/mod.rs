@@ -5,13 +5,13 @@ mod object;
 mod options;
 mod segments;
 
-use std::{fmt, fs::File, io, sync::Arc};
+use std::{collections::BTreeSet, fmt, fs::File, io, sync::Arc};
 
 pub(crate) use local::LocalPacks;
 pub(crate) use object::ObjectPacks;
 pub use options::ObjectOptions;
 
-use crate::pack::{self, Listed};
+use crate::pack::{self, Listed, Scanned};
 
 /// A pack that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,25 @@ pub(crate) trait PackStore: fmt::Debug + Send + Sync {
     fn fetched(&self) -> (u64, u64) {
         (0, 0)
     }
+}
+
+/// What a pack lists, and the offsets of what of it is known to be bad; one without a sound
+/// footer is walked, and sealed if there is room for it.
+pub(crate) fn load_pack(
+    packs: &dyn PackStore,
+    number: u32,
+) -> io::Result<(Vec<Listed>, BTreeSet<u32>)> {
+    if let Some((listed, _)) = packs.footer(number)? {
+        return Ok((listed, BTreeSet::new()));
+    }
+    // A pack is at most `Options::pack_bytes` and a batch long; only one a crash is like this.
+    let mut bytes = vec![0; usize::try_from(packs.bytes(number)?).unwrap_or(0)];
+    packs.read_kept(number, &mut bytes, 0)?;
+    let Scanned { listed, rotten, end } = pack::scan(&bytes);
+    if let Err(error) = packs.reseal(number, &listed, end) {
+        tracing::warn!(number, %error, "a recovered pack stays unsealed");
+    }
+    Ok((listed, rotten))
 }
 
 /// The number that a pack's file name begins with.
