@@ -1,4 +1,4 @@
-"""Packer builds an image from an image, over ssh in a real guest."""
+"""Packer builds an image from an image, over ssh in a real guest, with keys it made itself."""
 
 import json
 import pathlib
@@ -6,53 +6,33 @@ import subprocess
 
 import boto3
 
-from stage import ENDPOINT, MAKER, READY, REGION, RUN, SNAPSHOT, step, until
+from stage import ENDPOINT, FRIEND, MAKER, READY, REGION, RUN, SNAPSHOT, step, until
 
 PACKER = "/usr/bin/packer"
 
 print(subprocess.run([PACKER, "version"], capture_output=True, text=True).stdout.split("\n")[0])
-ec2 = boto3.client("ec2", endpoint_url=ENDPOINT, region_name=REGION,
-                   aws_access_key_id=MAKER.key, aws_secret_access_key=MAKER.secret)
-
-KEY = pathlib.Path("packer.pem")
 
 
-def wait(name, **arguments):
+def client(who):
+    return boto3.client("ec2", endpoint_url=ENDPOINT, region_name=REGION,
+                        aws_access_key_id=who.key, aws_secret_access_key=who.secret)
+
+
+ec2, friend = client(MAKER), client(FRIEND)
+
+
+def wait(ec2, name, **arguments):
     ec2.get_waiter(name).wait(WaiterConfig={"Delay": 2, "MaxAttempts": 150}, **arguments)
 
 
-# This Packer signs with RSA and SHA-1 alone, which guests of today refuse, and
-# uploads by scp, which the demo image lacks: so it gets a key of another kind,
-# and an image with scp to build from.
-with step("an image to build from: a key, a launch, scp put into it, an image of it"):
-    key = f"packer-key-{RUN}"
-    KEY.write_text(ec2.create_key_pair(KeyName=key, KeyType="ed25519")["KeyMaterial"])
-    KEY.chmod(0o600)
-    first = ec2.register_image(
-        Name=f"packer-first-{RUN}", Architecture="x86_64", VirtualizationType="hvm",
+with step("an image to build from"):
+    source = ec2.register_image(
+        Name=f"packer-source-{RUN}", Architecture="x86_64", VirtualizationType="hvm",
         RootDeviceName="/dev/sda1",
         BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": SNAPSHOT}}],
     )["ImageId"]
-    (instance,) = ec2.run_instances(ImageId=first, MinCount=1, MaxCount=1, KeyName=key,
-                                    InstanceType="t3.micro")["Instances"]
-    instance = instance["InstanceId"]
-    wait("instance_running", InstanceIds=[instance])
-    until("the guest's last line", 300, lambda: READY in ec2.get_console_output(
-        InstanceId=instance).get("Output", ""))
-    (reservation,) = ec2.describe_instances(InstanceIds=[instance])["Reservations"]
-    address = reservation["Instances"][0]["PublicIpAddress"]
-    ssh = ["ssh", "-i", str(KEY), "-o", "StrictHostKeyChecking=no",
-           "-o", "UserKnownHostsFile=/dev/null", f"root@{address}"]
-    with open("/usr/bin/scp", "rb") as scp:
-        put = "mkdir -p /usr/bin && cat > /usr/bin/scp && chmod 755 /usr/bin/scp && sync"
-        subprocess.run([*ssh, put], stdin=scp, check=True, capture_output=True)
-    source = ec2.create_image(InstanceId=instance, Name=f"packer-source-{RUN}", NoReboot=True)
-    source = source["ImageId"]
-    wait("image_available", ImageIds=[source])
-    ec2.terminate_instances(InstanceIds=[instance])
-    ec2.deregister_image(ImageId=first)
 
-with step("packer build: launch, ssh, provision, image, clean up"):
+with step("packer build: a key, a group, a launch, ssh, provisioning, an image, all cleaned up"):
     builder = {
         "type": "amazon-ebs",
         "region": REGION,
@@ -62,20 +42,24 @@ with step("packer build: launch, ssh, provision, image, clean up"):
         "skip_credential_validation": True,
         "access_key": MAKER.key,
         "secret_key": MAKER.secret,
-        "source_ami": source,
+        "source_ami_filter": {"filters": {"name": f"packer-source-{RUN}"}, "owners": ["self"],
+                              "most_recent": True},
         "instance_type": "t3.micro",
         "ssh_username": "root",
-        "ssh_keypair_name": key,
-        "ssh_private_key_file": str(KEY),
         "ssh_timeout": "10m",
         "ami_name": f"packer-{RUN}",
         "ami_description": "built by Packer",
-        "tags": {"Builder": "packer"},
+        "ami_users": [FRIEND.account],
+        "tags": {"Builder": "packer", "Source": "{{ .SourceAMI }}"},
         "run_tags": {"Name": "packer"},
     }
-    shell = {"type": "shell", "inline": ["echo built by packer > /root/built", "sync"]}
+    pathlib.Path("packer.txt").write_text(f"built by packer {RUN}\n")
+    provisioners = [
+        {"type": "file", "source": "packer.txt", "destination": "/tmp/built"},
+        {"type": "shell", "inline": ["mv /tmp/built /root/built", "sync"]},
+    ]
     template = pathlib.Path("packer.json")
-    template.write_text(json.dumps({"builders": [builder], "provisioners": [shell]}))
+    template.write_text(json.dumps({"builders": [builder], "provisioners": provisioners}))
     out = subprocess.run([PACKER, "build", "-color=false", str(template)],
                          env={**MAKER.environment(), "CHECKPOINT_DISABLE": "1"},
                          capture_output=True, text=True)
@@ -87,9 +71,36 @@ with step("the image is there, with its tags, and nothing else is left"):
     filters = [{"Name": "name", "Values": [f"packer-{RUN}"]}]
     (built,) = ec2.describe_images(Owners=["self"], Filters=filters)["Images"]
     assert built["State"] == "available" and built["Description"] == "built by Packer", built
-    assert {"Key": "Builder", "Value": "packer"} in built["Tags"], built
-    ec2.delete_key_pair(KeyName=key)
+    for tag in ({"Key": "Builder", "Value": "packer"}, {"Key": "Source", "Value": source}):
+        assert tag in built["Tags"], built
     assert not ec2.describe_security_groups(
         Filters=[{"Name": "group-name", "Values": ["packer*"]}])["SecurityGroups"]
+    assert not ec2.describe_key_pairs(
+        Filters=[{"Name": "key-name", "Values": ["packer*"]}])["KeyPairs"]
+    left = ec2.describe_instances(Filters=[{"Name": "tag:Name", "Values": ["packer"]}])
+    states = [it["State"]["Name"] for of in left["Reservations"] for it in of["Instances"]]
+    assert set(states) <= {"terminated"}, states
+
+with step("whom it is shared with launches it and finds in it what was put there"):
+    key, pem = f"packer-key-{RUN}", pathlib.Path("packer.pem")
+    pem.write_text(friend.create_key_pair(KeyName=key)["KeyMaterial"])
+    pem.chmod(0o600)
+    (instance,) = friend.run_instances(ImageId=built["ImageId"], MinCount=1, MaxCount=1,
+                                       KeyName=key, InstanceType="t3.micro")["Instances"]
+    instance = instance["InstanceId"]
+    wait(friend, "instance_running", InstanceIds=[instance])
+    until("the guest's last line", 300, lambda: READY in friend.get_console_output(
+        InstanceId=instance).get("Output", ""))
+    (reservation,) = friend.describe_instances(InstanceIds=[instance])["Reservations"]
+    address = reservation["Instances"][0]["PublicIpAddress"]
+    ssh = ["ssh", "-i", str(pem), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
+           "-o", "UserKnownHostsFile=/dev/null", f"root@{address}", "cat /root/built"]
+    seen = subprocess.run(ssh, capture_output=True, text=True)
+    assert seen.stdout == f"built by packer {RUN}\n", seen
+
+with step("all is ended"):
+    friend.terminate_instances(InstanceIds=[instance])
+    wait(friend, "instance_terminated", InstanceIds=[instance])
+    friend.delete_key_pair(KeyName=key)
     for ended in (built["ImageId"], source):
         ec2.deregister_image(ImageId=ended)

@@ -12,6 +12,8 @@ use super::{Result, SeedError, tools};
 const KERNELS: [&str; 2] = ["linux-image-cloud-amd64", "linux-image-kvm"];
 const SHELL: &str = "busybox-static";
 const SSH: &str = "dropbear-bin";
+/// Of this one program is wanted, which needs no more than the ssh server does.
+const COPY: &str = "openssh-client";
 const LIST: &str = "packages.list";
 
 /// Unpacked packages, ready to copy from.
@@ -21,7 +23,7 @@ pub(super) struct Packages {
     pub(super) modules: PathBuf,
     pub(super) version: String,
     pub(super) busybox: PathBuf,
-    /// The ssh server's package and all it depends on.
+    /// The ssh server's package, all it depends on, and `scp`'s.
     pub(super) ssh: Vec<PathBuf>,
 }
 
@@ -83,12 +85,13 @@ fn kept(cache: &Path) -> Option<Vec<String>> {
         }
         files.push(file.to_owned());
     }
-    (!files.is_empty()).then_some(files)
+    // One that is older than what is wanted now is made anew.
+    files.iter().any(|file| name(file) == COPY).then_some(files)
 }
 
 /// Has apt fetch, and so verify, the newest packages.
 fn fetch(cache: &Path) -> Result<Vec<String>> {
-    let mut packages = vec![kernel()?, SHELL.to_owned()];
+    let mut packages = vec![kernel()?, SHELL.to_owned(), COPY.to_owned()];
     let hide = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
     let hide: Vec<_> = hide.iter().map(|h| format!("--no-{h}")).collect();
     let hide: Vec<_> = hide.iter().map(String::as_str).collect();
@@ -142,6 +145,8 @@ fn unpack(cache: &Path, file: &str) -> Result<PathBuf> {
     }
     let wanted: &[&str] = if file.starts_with("linux-image-") {
         &["./boot/vmlinuz-*", "*/modules/*/kernel/*"]
+    } else if name(file) == COPY {
+        &["./usr/bin/scp"]
     } else {
         &["./*bin/*", "./*lib*"]
     };
@@ -180,10 +185,15 @@ mod tests {
     fn a_cache_counts_only_when_it_is_whole() {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(kept(dir.path()), None);
-        fs::write(dir.path().join("a_1_amd64.deb"), "abc").expect("write");
-        fs::write(dir.path().join(LIST), "a_1_amd64.deb 3\n").expect("write");
-        assert_eq!(kept(dir.path()), Some(vec!["a_1_amd64.deb".into()]));
-        fs::write(dir.path().join("a_1_amd64.deb"), "ab").expect("write");
+        let (one, scp) = ("a_1_amd64.deb", "openssh-client_1_amd64.deb");
+        let put = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("write");
+        put(one, "abc");
+        put(LIST, &format!("{one} 3\n"));
+        assert_eq!(kept(dir.path()), None);
+        put(scp, "abcd");
+        put(LIST, &format!("{one} 3\n{scp} 4\n"));
+        assert_eq!(kept(dir.path()), Some(vec![one.into(), scp.into()]));
+        put(one, "ab");
         assert_eq!(kept(dir.path()), None);
         assert_eq!(name("a_1_amd64.deb"), "a");
     }

@@ -34,8 +34,8 @@ const FOLDERS: [&str; 19] = [
 const MODULES: [&str; 7] =
     ["virtio_pci", "virtio_net", "virtio_blk", "virtio-rng", "button", "evdev", "e1000"];
 const LOADER: &str = "ld-linux-x86-64.so.2";
-const SSH_PROGRAMS: [(&str, &str); 2] =
-    [("usr/sbin/dropbear", "usr/sbin/dropbear"), ("usr/bin/dropbearkey", "usr/bin/dropbearkey")];
+/// `scp` is what builders of images put their files through.
+const SSH_PROGRAMS: [&str; 3] = ["usr/sbin/dropbear", "usr/bin/dropbearkey", "usr/bin/scp"];
 
 /// The first process: without device files there is no console, so they come first.
 const INIT: &str = "#!/bin/sh
@@ -158,13 +158,11 @@ fn ssh(root: &Path, packages: &[PathBuf]) -> Result<()> {
         })?;
     }
     let mut queue = vec![LOADER.to_owned()];
-    for (from, to) in SSH_PROGRAMS {
-        let program = packages.iter().map(|p| p.join(from)).find(|p| p.is_file());
-        let program = program.ok_or_else(|| SeedError::Package {
-            package: "dropbear-bin".into(),
-            what: "ssh server",
-        })?;
-        copy(&program, &root.join(to), 0o755)?;
+    for path in SSH_PROGRAMS {
+        let program = packages.iter().map(|p| p.join(path)).find(|p| p.is_file());
+        let program = program
+            .ok_or_else(|| SeedError::Package { package: "dropbear-bin".into(), what: path })?;
+        copy(&program, &root.join(path), 0o755)?;
         queue.extend(named(&program, &libraries)?);
     }
     let mut done = Vec::new();
