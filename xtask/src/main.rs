@@ -8,6 +8,7 @@ mod golden;
 mod layers;
 mod stories;
 
+use clients::Which;
 use std::{env, error::Error, path::Path, process::ExitCode};
 
 /// Any failure, with a text that says what to do.
@@ -15,7 +16,7 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "cargo xtask <tool>
   ci              install what the tests need and run all of them
-  clients         drive foreign clients and record how they fared
+  clients [name]  drive foreign clients and record how they fared, or one of them
   layers          check that crates import only what lies below them
   stories         list what no test proves: the promises, and EC2's semantics
   golden          write the pages that are made from code
@@ -27,7 +28,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["ci"] => ci::run(),
-        ["clients"] => clients::run(true).map(drop),
+        ["clients"] => clients::run(Which::All).map(drop),
+        ["clients", name] => clients::run(Which::One(name)).map(drop),
         ["layers"] => layers::run(),
         ["stories"] => stories::run(),
         ["golden"] => golden::run(),

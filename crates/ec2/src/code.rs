@@ -109,6 +109,9 @@ codes! {
     InvalidPermissionDuplicate "InvalidPermission.Duplicate" 400;
     InvalidPermissionMalformed "InvalidPermission.Malformed" 400;
     InvalidPermissionNotFound "InvalidPermission.NotFound" 400;
+    InvalidSecurityGroupRuleIdNotFound "InvalidSecurityGroupRuleId.NotFound" 400;
+    InvalidAddressNotFound "InvalidAddress.NotFound" 400;
+    InvalidAllocationIdNotFound "InvalidAllocationID.NotFound" 400;
     InvalidRegion "InvalidRegion" 400;
     InvalidSubnetIdNotFound "InvalidSubnetID.NotFound" 400;
     InvalidVpcIdNotFound "InvalidVpcID.NotFound" 400;

@@ -54,7 +54,7 @@ pub(crate) fn run() -> Result {
         cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--profile", "ci"])
     });
     check("fuzzing", &mut || fuzz::run(&[]).map(|()| None));
-    check("foreign clients", &mut || clients::run(false));
+    check("foreign clients", &mut || clients::run(clients::Which::Always));
     report(&checks)
 }
 

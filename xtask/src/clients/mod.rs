@@ -87,9 +87,33 @@ struct Seen {
     steps: Vec<String>,
 }
 
-/// Runs the clients: those of every change, or all, whose results are recorded
-/// in `docs/clients.md`. Answers why nothing could be run, if so.
-pub(crate) fn run(all: bool) -> Result<Option<String>> {
+/// The clients that are run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Which<'a> {
+    /// Those that are run with every change.
+    Always,
+    /// All, whose results are recorded in `docs/clients.md`.
+    All,
+    /// Whose script's name begins so.
+    One(&'a str),
+}
+
+impl Which<'_> {
+    fn has(self, client: &Client) -> bool {
+        match self {
+            Self::Always => client.always,
+            Self::All => true,
+            Self::One(name) => client.script.starts_with(name),
+        }
+    }
+}
+
+/// Runs clients. Answers which could not be run and why, if any.
+pub(crate) fn run(which: Which<'_>) -> Result<Option<String>> {
+    if !CLIENTS.iter().any(|client| which.has(client)) {
+        let names = CLIENTS.iter().map(|client| client.script).collect::<Vec<_>>();
+        return Err(format!("no such client; there are {}", names.join(", ")).into());
+    }
     let python = match python(&[]) {
         Ok(python) => python,
         Err(error) => return Ok(Some(format!("no virtual environment: {error}"))),
@@ -99,7 +123,7 @@ pub(crate) fn run(all: bool) -> Result<Option<String>> {
         Err(why) => return Ok(Some(why)),
     };
     let mut seen = Vec::new();
-    for client in CLIENTS.iter().filter(|client| all || client.always) {
+    for client in CLIENTS.iter().filter(|client| which.has(client)) {
         println!("-- {}", client.name);
         let one = drive(client, &stage);
         if let Outcome::Skipped(why) = &one.outcome {
@@ -108,7 +132,7 @@ pub(crate) fn run(all: bool) -> Result<Option<String>> {
         seen.push(one);
     }
     drop(stage);
-    if all {
+    if matches!(which, Which::All) {
         report::write(&seen)?;
     }
     let failed = seen.iter().filter(|it| matches!(it.outcome, Outcome::Failed));

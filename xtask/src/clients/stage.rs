@@ -9,7 +9,8 @@ use std::{
 
 use crate::{Result, root};
 
-const REGION: &str = "local-1";
+/// Some clients know the names of Amazon's regions and no others.
+const REGION: &str = "us-east-1";
 /// The first is the operator's.
 const ACCOUNTS: [(&str, &str); 3] =
     [("maker", "100000000001"), ("friend", "200000000002"), ("stranger", "300000000003")];
@@ -28,7 +29,7 @@ impl Stage {
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let mut stage = Self { program: program()?, data, told: Vec::new() };
         let accounts = ACCOUNTS.map(|(name, id)| format!("{name}={id}"));
-        let mut words = vec!["up", "--detach", "--listen", &listen];
+        let mut words = vec!["up", "--detach", "--region", REGION, "--listen", &listen];
         for account in &accounts {
             words.extend(["--account", account]);
         }

@@ -16,6 +16,7 @@ mod disk_tags;
 mod entry;
 mod filter;
 mod head;
+mod held;
 mod identity;
 mod images;
 mod instances;

@@ -1,5 +1,7 @@
 //! The face from outside, with fake services behind it.
 
+mod network;
+
 use std::collections::BTreeMap;
 
 use hmac::{Hmac, Mac as _};

@@ -59,6 +59,19 @@ pub(super) const GATEWAYS: Operation = Operation::new(
     &["InternetGatewayId.N", LISTING[0], LISTING[1], LISTING[2], LISTING[3]],
 )
 .filters(&["attachment.state", "attachment.vpc-id", "internet-gateway-id", "owner-id", "tag:*"]);
+pub(super) const ADDRESSES: Operation =
+    Operation::new("DescribeAddresses", &["PublicIp.N", "AllocationId.N", LISTING[0], LISTING[1]])
+        .filters(&[
+            "allocation-id",
+            "association-id",
+            "domain",
+            "instance-id",
+            "network-interface-id",
+            "private-ip-address",
+            "public-ip",
+            "tag:*",
+            "tag-key",
+        ]);
 pub(super) const ACCOUNT: Operation =
     Operation::new("DescribeAccountAttributes", &["AttributeName.N"]);
 
@@ -219,6 +232,23 @@ pub(super) async fn describe_internet_gateways(mut call: Call) -> Answer {
             })
             .empty("tagSet");
     });
+    Ok(xml)
+}
+
+/// Addresses belong to their machines here; none can be had for itself.
+pub(super) async fn describe_addresses(mut call: Call) -> Answer {
+    for (name, code) in [
+        ("AllocationId", Code::InvalidAllocationIdNotFound),
+        ("PublicIp", Code::InvalidAddressNotFound),
+    ] {
+        if let Some(unknown) = call.params.list(name)?.first() {
+            let text = format!("The {name} '{unknown}' does not exist");
+            return Err(Error::new(code, text).into());
+        }
+    }
+    call.params.filters()?;
+    let mut xml = Xml::new();
+    xml.empty("addressesSet");
     Ok(xml)
 }
 

@@ -8,6 +8,7 @@
 mod describe;
 mod group;
 mod groups;
+mod rule_ids;
 mod rules;
 mod store;
 
@@ -24,8 +25,10 @@ pub(super) const ENTRIES: &[Entry] = entries! {
     reads describe::SUBNETS => describe::describe_subnets,
     reads describe::ROUTE_TABLES => describe::describe_route_tables,
     reads describe::GATEWAYS => describe::describe_internet_gateways,
+    reads describe::ADDRESSES => describe::describe_addresses,
     reads describe::ACCOUNT => describe::describe_account_attributes,
     reads groups::DESCRIBE => groups::describe_security_groups,
+    reads rule_ids::DESCRIBE => rule_ids::describe_security_group_rules,
     writes groups::CREATE => groups::create_security_group,
     writes groups::DELETE => groups::delete_security_group,
     writes rules::AUTHORIZE_INGRESS => rules::authorize_ingress,
@@ -65,9 +68,7 @@ impl Network {
     /// An id that is the same each time it is asked for.
     fn id(&self, prefix: &str) -> String {
         let text = format!("{}/{prefix}", self.account);
-        let digest = blake3::derive_key("vmint 2026 network facade", text.as_bytes());
-        let digits = digest.iter().take(9).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
-        format!("{prefix}-{}", &digits.concat()[..17])
+        named(prefix, "vmint 2026 network facade", &text)
     }
 
     pub(super) fn vpc(&self) -> String {
@@ -153,6 +154,13 @@ impl Network {
         let text = format!("Invalid availability zone: [{zone}]. The zone here is {}.", self.zone);
         Err(Error::new(Code::InvalidParameterValue, text))
     }
+}
+
+/// The id that follows from a text: the same for the same one.
+fn named(prefix: &str, context: &str, text: &str) -> String {
+    let digest = blake3::derive_key(context, text.as_bytes());
+    let digits = digest.iter().take(9).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
+    format!("{prefix}-{}", &digits.concat()[..17])
 }
 
 fn no_group(what: &str) -> Error {

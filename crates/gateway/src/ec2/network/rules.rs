@@ -6,8 +6,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use vmint_ec2::{Code, Error, Operation, Params, Xml};
 
 use super::{
-    Answer, Call, Network,
+    Answer, Call, Network, Refused,
     group::{Group, Peer, Rule},
+    rule_ids::{self, Placed},
 };
 
 const TAKES: &[&str] = &[
@@ -31,33 +32,61 @@ const TAKES: &[&str] = &[
     "IpPermissions.N.Groups.N.Description",
 ];
 
+/// What is revoked may be named by its id, too.
+const REVOKES: [&str; TAKES.len() + 1] = {
+    let mut all = ["SecurityGroupRuleId.N"; TAKES.len() + 1];
+    let mut at = 0;
+    while at < TAKES.len() {
+        all[at] = TAKES[at];
+        at += 1;
+    }
+    all
+};
+
 pub(super) const AUTHORIZE_INGRESS: Operation =
     Operation::new("AuthorizeSecurityGroupIngress", TAKES);
 pub(super) const AUTHORIZE_EGRESS: Operation =
     Operation::new("AuthorizeSecurityGroupEgress", TAKES);
-pub(super) const REVOKE_INGRESS: Operation = Operation::new("RevokeSecurityGroupIngress", TAKES);
-pub(super) const REVOKE_EGRESS: Operation = Operation::new("RevokeSecurityGroupEgress", TAKES);
+pub(super) const REVOKE_INGRESS: Operation = Operation::new("RevokeSecurityGroupIngress", &REVOKES);
+pub(super) const REVOKE_EGRESS: Operation = Operation::new("RevokeSecurityGroupEgress", &REVOKES);
 
 pub(super) async fn authorize_ingress(call: Call) -> Answer {
-    change(call, |group, rules| group.add(false, rules)).await
+    authorize(call, false).await
 }
 
 pub(super) async fn authorize_egress(call: Call) -> Answer {
-    change(call, |group, rules| group.add(true, rules)).await
+    authorize(call, true).await
 }
 
 pub(super) async fn revoke_ingress(call: Call) -> Answer {
-    change(call, |group, rules| group.take(false, rules)).await
+    revoke(call, false).await
 }
 
 pub(super) async fn revoke_egress(call: Call) -> Answer {
-    change(call, |group, rules| group.take(true, rules)).await
+    revoke(call, true).await
 }
 
+async fn authorize(call: Call, egress: bool) -> Answer {
+    let owner = call.caller.account.clone();
+    let (group, rules) = change(call, egress, Group::add).await?;
+    let mut xml = Xml::done();
+    xml.items("securityGroupRuleSet", &rules, |xml, rule| {
+        Placed { group: &group, egress, rule }.write(xml, &owner);
+    });
+    Ok(xml)
+}
+
+async fn revoke(call: Call, egress: bool) -> Answer {
+    change(call, egress, Group::take).await?;
+    Ok(Xml::done())
+}
+
+/// Changes a group; returns its id and the rules that it was about.
 async fn change(
     mut call: Call,
-    how: impl FnOnce(&mut Group, &[Rule]) -> Result<(), Error> + Send + 'static,
-) -> Answer {
+    egress: bool,
+    how: fn(&mut Group, bool, &[Rule]) -> Result<(), Error>,
+) -> Result<(String, Vec<Rule>), Refused> {
     let network = call.network()?;
     let id = match (call.params.text("GroupId")?, call.params.text("GroupName")?) {
         (Some(id), _) => id,
@@ -65,13 +94,15 @@ async fn change(
         (None, None) => return Err(Error::missing("GroupId").into()),
     };
     let group = network.group(&id)?.clone();
-    let rules = read(&mut call.params, &network)?;
+    let mut rules = read(&mut call.params, &network)?;
+    let named = call.params.list("SecurityGroupRuleId")?;
+    rules.extend(rule_ids::by_ids(&network, &id, egress, &named)?);
     if rules.is_empty() {
         return Err(Error::missing("IpPermissions").into());
     }
-    let account = network.account.clone();
-    call.front.groups.change(account, group, move |group| how(group, &rules)).await?;
-    Ok(Xml::done())
+    let (account, about) = (network.account.clone(), rules.clone());
+    call.front.groups.change(account, group, move |group| how(group, egress, &rules)).await?;
+    Ok((id, about))
 }
 
 /// Both styles: `IpPermissions.N…`, and one rule in the request itself.
