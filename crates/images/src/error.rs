@@ -78,7 +78,7 @@ pub enum Feature {
     )]
     ExternalExtents,
     #[error(
-        "has writes in its log that are not in place yet: mount it once where it was made, or convert it (`qemu-img check -r all`, then `qemu-img convert`)"
+        "says that its log holds writes, and it holds none that are whole: open it once where it was made, or convert it there"
     )]
     DirtyLog,
     #[error("holds a suspended machine's state: shut the machine down and send the disk again")]

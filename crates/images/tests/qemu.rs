@@ -223,3 +223,113 @@ fn a_sparse_raw_disk_costs_its_data_only() {
     disk.read_at((1 << 40) - 16, &mut tail).unwrap();
     assert_eq!(&tail, b"\0\0\0\0\0\0end\0\0\0\0\0\0\0");
 }
+
+/// The newest header's place in a VHDX.
+fn header(vhdx: &[u8]) -> usize {
+    let number = |at: usize| u64::from_le_bytes(vhdx[at + 8..at + 16].try_into().unwrap());
+    if number(64 << 10) > number(128 << 10) { 64 << 10 } else { 128 << 10 }
+}
+
+/// Sets the sum of `bytes` right, which stands at 4.
+fn sum(bytes: &mut [u8]) {
+    bytes[4..8].fill(0);
+    let sum = crc32c::crc32c(bytes);
+    bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// `after`, as it would be had the machine died before its tables were in place: they are as
+/// `before`, and in the log, in two entries that go around its end.
+fn dirty(before: &[u8], after: &[u8]) -> Vec<u8> {
+    const SECTOR: usize = 4096;
+    let (mut file, head) = (after.to_vec(), header(after));
+    let number = |at: usize, len| {
+        let mut bytes = [0; 8];
+        bytes[..len].copy_from_slice(&after[at..at + len]);
+        u64::from_le_bytes(bytes) as usize
+    };
+    let (len, log) = (number(head + 68, 4), number(head + 72, 8));
+    let sectors = (log + len..before.len()).step_by(SECTOR);
+    let moved: Vec<_> =
+        sectors.filter(|at| before[*at..at + SECTOR] != after[*at..at + SECTOR]).collect();
+    assert!(!moved.is_empty(), "nothing of the tables changed");
+    let (tail, mut at) = (len - SECTOR, len - SECTOR);
+    // The first entry writes what is wrong, the second what is right and a stretch of zeros.
+    for (sequence, right) in [(77_u64, false), (78, true)] {
+        let table = (64 + 32 * (moved.len() + 1)).next_multiple_of(SECTOR);
+        let mut entry = vec![0; table + moved.len() * SECTOR];
+        let size = entry.len() as u32;
+        let mut put = |at: usize, bytes: &[u8]| entry[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"loge");
+        put(8, &size.to_le_bytes());
+        put(12, &(tail as u32).to_le_bytes());
+        put(16, &sequence.to_le_bytes());
+        put(24, &(moved.len() as u32 + 1).to_le_bytes());
+        put(32, &[7; 16]);
+        put(48, &(after.len() as u64).to_le_bytes());
+        put(56, &(after.len() as u64).to_le_bytes());
+        for (n, place) in moved.iter().enumerate() {
+            let sector = &if right { after } else { before }[*place..place + SECTOR];
+            let (descriptor, data) = (64 + 32 * n, table + n * SECTOR);
+            put(descriptor, b"desc");
+            put(descriptor + 4, &sector[SECTOR - 4..]);
+            put(descriptor + 8, &sector[..8]);
+            put(descriptor + 16, &(*place as u64).to_le_bytes());
+            put(descriptor + 24, &sequence.to_le_bytes());
+            put(data, sector);
+            put(data, b"data");
+            put(data + 4, &((sequence >> 32) as u32).to_le_bytes());
+            put(data + SECTOR - 4, &(sequence as u32).to_le_bytes());
+        }
+        // Of the first block there is, two sectors.
+        let descriptor = 64 + 32 * moved.len();
+        put(descriptor, b"zero");
+        put(descriptor + 8, &8192_u64.to_le_bytes());
+        put(descriptor + 16, &((before.len() + SECTOR) as u64).to_le_bytes());
+        put(descriptor + 24, &sequence.to_le_bytes());
+        sum(&mut entry);
+        for byte in entry {
+            file[log + at] = byte;
+            at = (at + 1) % len;
+        }
+    }
+    for place in &moved {
+        file[*place..place + SECTOR].copy_from_slice(&before[*place..place + SECTOR]);
+    }
+    file[head + 48..head + 64].fill(7);
+    sum(&mut file[head..head + SECTOR]);
+    file
+}
+
+#[test]
+fn a_log_is_replayed_as_qemu_replays_it() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    for (options, size) in [
+        ("subformat=dynamic,block_size=1M", "40M"),
+        ("subformat=dynamic,block_size=1M,log_size=4M", "200M"),
+        ("subformat=dynamic,block_size=32M", "70M"),
+    ] {
+        let image = path("in.vhdx");
+        let name = image.to_str().unwrap();
+        if run("qemu-img", &["create", "-f", "vhdx", "-o", options, name, size]).is_none() {
+            return;
+        }
+        let before = std::fs::read(&image).unwrap();
+        let writes = ["-c", "write -P 0x5a 1M 70k", "-c", "write -P 0x33 35M 300k"];
+        if run("qemu-io", &[&["-f", "vhdx"], &writes[..], &[name]].concat()).is_none() {
+            return;
+        }
+        let file = dirty(&before, &std::fs::read(&image).unwrap());
+        std::fs::write(&image, &file).unwrap();
+        let limits = Limits::default();
+        let disk = open(File::open(&image).unwrap(), Some(Format::Vhdx), &limits).unwrap();
+        let seen = content(&disk);
+        let written = &seen[35 << 20..][..300 << 10];
+        assert!(written.iter().all(|byte| *byte == 0x33), "{options}");
+        assert!(std::fs::read(&image).unwrap() == file, "the file was written");
+        // QEMU repairs it in place and reads the same.
+        run("qemu-img", &["check", "-q", "-r", "all", name]).unwrap();
+        assert!(std::fs::read(&image).unwrap() != file, "QEMU found nothing to replay");
+        assert!(seen == oracle(&dir, &image, "vhdx"), "{options}");
+    }
+}

@@ -2,15 +2,22 @@
 
 use std::ops::Range;
 
-use super::{FORMAT, KIB, MIB, bad, refuse, sum_holds};
+use super::{KIB, MIB, bad, refuse, sum_holds};
 use crate::field::Le;
 use crate::{Feature, ImageError, Source};
 
 const PLACES: [u64; 2] = [64 * KIB, 128 * KIB];
 const LEN: usize = 4096;
 
-/// Reads the header that counts; returns where the (empty) log lies, if there is one.
-pub(super) fn current(source: &dyn Source) -> Result<Option<Range<u64>>, ImageError> {
+/// The log, if there is one.
+pub(super) struct Log {
+    pub(super) at: Range<u64>,
+    /// Of the run of writes in it that may not be in place yet.
+    pub(super) run: Option<[u8; 16]>,
+}
+
+/// Reads the header that counts.
+pub(super) fn current(source: &dyn Source) -> Result<Option<Log>, ImageError> {
     let mut newest: Option<([u8; LEN], u64)> = None;
     for at in PLACES {
         let mut bytes = [0; LEN];
@@ -34,18 +41,18 @@ pub(super) fn current(source: &dyn Source) -> Result<Option<Range<u64>>, ImageEr
     if fields.u16(66) != 1 {
         return refuse(Feature::Version(u32::from(fields.u16(66))));
     }
-    // A log with an id holds writes that are not in the file yet.
-    if header[48..64].iter().any(|byte| *byte != 0) {
-        return Err(ImageError::Feature { format: FORMAT, feature: Feature::DirtyLog });
-    }
+    let run = header[48..64].first_chunk().copied().filter(|id| *id != [0; 16]);
     let (len, offset) = (u64::from(fields.u32(68)), fields.u64(72));
     if len == 0 {
-        return Ok(None);
+        return match run {
+            Some(_) => Err(bad("the log is not empty and nowhere", at + 48)),
+            None => Ok(None),
+        };
     }
     let end = offset.checked_add(len).filter(|end| *end <= source.len());
     match end {
         Some(end) if offset >= MIB && offset.is_multiple_of(MIB) && len.is_multiple_of(MIB) => {
-            Ok(Some(offset..end))
+            Ok(Some(Log { at: offset..end, run }))
         }
         _ => Err(bad("the log is unaligned or outside the file", at + 68)),
     }

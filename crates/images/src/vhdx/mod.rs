@@ -1,7 +1,9 @@
 //! Hyper-V's disk images without a parent.
 
 mod header;
+mod log;
 mod metadata;
+mod replayed;
 mod table;
 
 use crate::blocks::{Blocks, Builder, Layout};
@@ -22,12 +24,16 @@ mod state {
 }
 
 pub(crate) fn open(source: Box<dyn Source>, work: &Work<'_>) -> Result<Blocks, ImageError> {
-    let len = source.len();
     // The identifier, two headers and two region tables fill the first MiB.
-    if len < MIB {
-        return Err(bad("the file ends inside its headers", len));
+    if source.len() < MIB {
+        return Err(bad("the file ends inside its headers", source.len()));
     }
     let log = header::current(&*source)?;
+    let source = match &log {
+        Some(header::Log { at, run: Some(id) }) => Box::new(log::replay(source, at, *id, work)?),
+        _ => source,
+    };
+    let len = source.len();
     let regions = table::regions(&*source)?;
     let disk = metadata::read(&*source, &regions.metadata, work)?;
     let blocks = disk.size.div_ceil(disk.block);
@@ -66,7 +72,7 @@ pub(crate) fn open(source: Box<dyn Source>, work: &Work<'_>) -> Result<Blocks, I
     }
     let mut tables = vec![0..MIB, regions.bat, regions.metadata];
     tables.extend(regions.other);
-    tables.extend(log);
+    tables.extend(log.map(|log| log.at));
     builder.finish(source, tables)
 }
 

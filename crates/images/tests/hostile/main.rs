@@ -14,6 +14,7 @@ mod tar;
 mod vdi;
 mod vhd;
 mod vhdx;
+mod vhdx_log;
 mod vmdk;
 
 use std::io::{self, Write};
@@ -132,6 +133,7 @@ fn the_corpus_does_no_harm() {
         vmdk::cases(),
         vhd::cases(),
         vhdx::cases(),
+        vhdx_log::cases(),
         vdi::cases(),
         streams::cases(),
         package::cases(),

@@ -5,15 +5,15 @@ use super::builder::FILL;
 use super::bytes::Bytes;
 
 const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
-const HEADERS: [usize; 2] = [64 * KIB, 128 * KIB];
+pub(super) const MIB: usize = 1 << 20;
+pub(super) const HEADERS: [usize; 2] = [64 * KIB, 128 * KIB];
 const REGIONS: [usize; 2] = [192 * KIB, 256 * KIB];
-const LOG: usize = MIB;
+pub(super) const LOG: usize = MIB;
 const METADATA: usize = 2 * MIB;
-const BAT: usize = 3 * MIB;
-const DATA: usize = 4 * MIB;
+pub(super) const BAT: usize = 3 * MIB;
+pub(super) const DATA: usize = 4 * MIB;
 const ITEMS: usize = METADATA + 64 * KIB;
-const PRESENT: u64 = 6;
+pub(super) const PRESENT: u64 = 6;
 
 const OF_BAT: [u8; 16] = *b"\x66\x77\xc2\x2d\x23\xf6\x00\x42\x9d\x64\x11\x5e\x9b\xfd\x4a\x08";
 const OF_METADATA: [u8; 16] = *b"\x06\xa2\x7c\x8b\x90\x47\x9a\x4b\xb8\xfe\x57\x5f\x05\x0f\x88\x6e";
@@ -23,7 +23,7 @@ const LOGICAL: [u8; 16] = *b"\x1d\xbf\x41\x81\x6f\xa9\x09\x47\xba\x47\xf2\x33\xa
 const PARENT: [u8; 16] = *b"\x2d\x5f\xd3\xa8\x0b\xb3\x4d\x45\xab\xf7\xd3\xd8\x48\x34\xab\x0c";
 
 /// Eight blocks of 1 MiB, of which the first and the third are there.
-fn image() -> Bytes {
+pub(super) fn image() -> Bytes {
     let mut bytes = Bytes::zeros(DATA + 2 * MIB).put(0, b"vhdxfile").fill(DATA, 2 * MIB, FILL);
     for (index, at) in HEADERS.into_iter().enumerate() {
         bytes = bytes.put(at, b"head").le64(at + 8, index as u64 + 1).le16(at + 66, 1);
@@ -57,7 +57,7 @@ fn item(bytes: Bytes, index: usize, id: [u8; 16], offset: usize, len: u32) -> By
 }
 
 /// Puts all four checksums right.
-fn sums(mut bytes: Bytes) -> Vec<u8> {
+pub(super) fn sums(mut bytes: Bytes) -> Vec<u8> {
     let headers = HEADERS.map(|at| (at, 4096));
     for (at, len) in headers.into_iter().chain(REGIONS.map(|at| (at, 64 * KIB))) {
         bytes = bytes.le32(at + 4, 0);
