@@ -15,6 +15,7 @@ pub struct Ec2 {
     gateway: String,
     key_id: String,
     secret: String,
+    region: String,
 }
 
 /// What was answered.
@@ -33,7 +34,14 @@ impl Ec2 {
             gateway: gateway.to_owned(),
             key_id: made.access_key.unwrap().access_key_id,
             secret: made.secret_access_key,
+            region: "us-east-1".to_owned(),
         }
+    }
+
+    /// Signs with this key, for a region.
+    #[must_use]
+    pub fn with_key((key_id, secret): (String, String), gateway: &str, region: &str) -> Self {
+        Self { gateway: gateway.to_owned(), key_id, secret, region: region.to_owned() }
     }
 
     /// Calls an operation with these parameters.
@@ -49,7 +57,8 @@ impl Ec2 {
         ];
         let request = Request { method: "POST", path: "/", query: "", headers: &headers };
         let (key_id, secret) = (self.key_id.as_str(), self.secret.as_str());
-        let signer = Signer { key_id, secret, region: "us-east-1", service: "ec2" };
+        let region = self.region.as_str();
+        let signer = Signer { key_id, secret, region, service: "ec2" };
         let now = time::OffsetDateTime::now_utc();
         let signed = signer.sign(&request, body.as_bytes(), now).unwrap();
         let mut text = format!(

@@ -30,7 +30,7 @@ pub use cli::Said;
 pub use ec2::{Answer, Ec2};
 pub use foreign::buf;
 pub use processes::{alive, kill9};
-pub use stack::{Setting, Stack};
+pub use stack::{Setting, Stack, access_key};
 
 /// What a guest prints once its first-boot agent is done.
 pub const READY: &str = "vmint-guest: ready";

@@ -28,6 +28,16 @@ pub struct Setting {
     pub path: Option<String>,
     /// Where the data are to lie; a fresh directory if none.
     pub data: Option<PathBuf>,
+    /// A deployment each; one without a name of its own if there are none.
+    pub regions: Vec<&'static str>,
+    /// Keep machines on paper.
+    pub simulated: bool,
+}
+
+/// An access key of an account in every region: id and secret.
+#[must_use]
+pub fn access_key(account: &str) -> (String, String) {
+    (format!("AKIA{}", account.to_uppercase()), format!("secret-of-{account}"))
 }
 
 /// `vmint up` over a directory of its own. Everything ends with it.
@@ -53,9 +63,7 @@ impl Stack {
             let made = tempfile::Builder::new().prefix("vt-").tempdir_in("/tmp");
             made.expect("a temporary directory").keep()
         });
-        // Freed just before the gateway takes it.
-        let listen = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let listen = listen.expect("a free port");
+        let listen = free_ports(setting.regions.len().max(1));
         let mut this = Self { data, listen, setting, up: None, accounts: BTreeMap::new() };
         this.up().await;
         this.sign_in();
@@ -70,6 +78,17 @@ impl Stack {
         command.arg("--data").arg(&self.data).args(["up", "--listen", &self.listen.to_string()]);
         for account in ACCOUNTS {
             command.args(["--account", account]);
+        }
+        for account in ACCOUNTS {
+            let name = account.split('=').next().unwrap_or(account);
+            let (id, secret) = access_key(name);
+            command.args(["--access-key", &format!("{id}:{secret}:{name}")]);
+        }
+        for region in &self.setting.regions {
+            command.args(["--region", region]);
+        }
+        if self.setting.simulated {
+            command.arg("--simulated");
         }
         if let Some(path) = &self.setting.path {
             command.env("PATH", path);
@@ -96,7 +115,7 @@ impl Stack {
         let profiles: toml::Table = text.parse().expect("the profiles are TOML");
         for (name, profile) in profiles["profile"].as_table().expect("named profiles") {
             let of = |key: &str| profile[key].as_str().expect("a text").to_owned();
-            let account = Account::new(name, &of("account_id"), &of("token"), &self.gateway());
+            let account = Account::new(name, &of("account_id"), &of("token"), &of("url"));
             self.accounts.insert(name.clone(), account);
         }
     }
@@ -113,7 +132,19 @@ impl Stack {
         &self.data
     }
 
-    /// The public address, `127.0.0.1:PORT`.
+    /// Where a region's deployment keeps its data.
+    #[must_use]
+    pub fn region(&self, region: &str) -> PathBuf {
+        self.data.join(region)
+    }
+
+    /// The directories of all deployments.
+    fn places(&self) -> Vec<PathBuf> {
+        let regions: Vec<_> = self.setting.regions.iter().map(|name| self.region(name)).collect();
+        if regions.len() < 2 { vec![self.data.clone()] } else { regions }
+    }
+
+    /// The public address, `127.0.0.1:PORT`, of the first region.
     #[must_use]
     pub fn gateway(&self) -> String {
         self.listen.to_string()
@@ -176,11 +207,24 @@ impl Stack {
         pid
     }
 
+    /// As [`Self::kill9`], and waits until it is back, in one of several regions.
+    pub async fn bounce(&self, region: &str, service: &str) {
+        let place = self.region(region);
+        let pid = processes::service(&place, service);
+        let pid = pid.unwrap_or_else(|| panic!("{service} does not run in {region}"));
+        processes::kill9(pid);
+        Self::back_at(&place, service, pid).await;
+    }
+
     /// Waits until another process than `old` serves and says that it is healthy.
     pub async fn back(&self, service: &str, old: u32) {
-        let settings = self.data.join("settings").join(format!("{service}.toml"));
+        Self::back_at(&self.data, service, old).await;
+    }
+
+    async fn back_at(place: &Path, service: &str, old: u32) {
+        let settings = place.join("settings").join(format!("{service}.toml"));
         until(&format!("{service} is back"), SOON, async || {
-            self.pid(service).filter(|pid| *pid != old)?;
+            processes::service(place, service).filter(|pid| *pid != old)?;
             let mut health = tokio::process::Command::new(program());
             health.args(["health", service, "--config"]).arg(&settings);
             health.output().await.ok()?.status.success().then_some(())
@@ -211,12 +255,12 @@ impl Stack {
     /// The end of every log.
     fn last_words(&self) -> String {
         let mut words = format!("--- {}\n", fs::read_to_string(self.said()).unwrap_or_default());
-        for service in SERVICES {
-            let path = self.data.join("logs").join(format!("{service}.log"));
-            let log = fs::read_to_string(path).unwrap_or_default();
+        for (place, service) in self.places().iter().flat_map(|p| SERVICES.map(|s| (p, s))) {
+            let path = place.join("logs").join(format!("{service}.log"));
+            let log = fs::read_to_string(&path).unwrap_or_default();
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(25)..];
-            words += &format!("--- {service}\n{}\n", tail.join("\n"));
+            words += &format!("--- {}\n{}\n", path.display(), tail.join("\n"));
         }
         words
     }
@@ -264,11 +308,25 @@ impl Drop for Stack {
         for (_, keeper, qemu) in self.machines() {
             [Some(keeper), qemu].into_iter().flatten().for_each(processes::kill9);
         }
-        for service in SERVICES {
-            self.pid(service).into_iter().for_each(processes::kill9);
+        for (place, service) in self.places().iter().flat_map(|p| SERVICES.map(|s| (p, s))) {
+            processes::service(place, service).into_iter().for_each(processes::kill9);
         }
         if let Err(error) = fs::remove_dir_all(&self.data) {
             eprintln!("{} cannot be removed: {error}", self.data.display());
         }
     }
+}
+
+/// The first of so many ports in a row that are free until somebody takes them.
+fn free_ports(many: usize) -> SocketAddr {
+    let bound = |address: SocketAddr| TcpListener::bind(address).ok()?.local_addr().ok();
+    for _ in 0..100 {
+        let first = bound(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        let further = (1..many).map(|more| first.port().checked_add(u16::try_from(more).ok()?));
+        let free = |port: Option<u16>| bound(SocketAddr::new(first.ip(), port?));
+        if further.map(free).all(|found| found.is_some()) {
+            return first;
+        }
+    }
+    panic!("no {many} free ports in a row");
 }

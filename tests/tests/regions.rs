@@ -1,7 +1,9 @@
 //! An image is copied from one deployment to another, whatever dies in between.
 //!
 //! Proves: a copy moves only what is missing, goes on after either side was killed, ends with the
-//! bytes of the source, and stops when the source says no.
+//! bytes of the source, and stops when the source says no. Regions that one `vmint up` starts copy
+//! from one another over EC2 with nothing set up, and never to less encryption (EC2 semantics 17
+//! and 18).
 
 use std::{
     fs,
@@ -22,7 +24,9 @@ use vmint_api::{
     catalog::v1::{Image, ImageState},
     gateway::v1::{CopyImageRequest, DeregisterImageRequest, GetImageRequest},
 };
-use vmint_tests::{Account, SOON, Stack, new_request_id, refused_as, until};
+use vmint_tests::{
+    Account, Ec2, SOON, Setting, Stack, access_key, new_request_id, refused_as, until,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -124,6 +128,13 @@ async fn an_image_reaches_another_region_whatever_dies() {
     let first = import(&far, "first", &disk).await;
     let copied = copy(&maker, &first, "first").await;
     assert_eq!(copied.state(), ImageState::Pending);
+    let shown = until("bytes and time left", SOON, async || {
+        let all = maker.snapshots().await.into_iter();
+        let mut of = all.filter(|one| one.image_ids.contains(&copied.image_id));
+        of.find(|one| one.done_bytes > 0 && one.seconds_left > 0)
+    })
+    .await;
+    assert!(shown.done_bytes < shown.size_bytes && shown.progress_percent < 100, "{shown:?}");
     for (stack, service) in [(&near, "storage"), (&far, "gateway"), (&far, "storage")] {
         let before = moved.load(Ordering::Relaxed);
         until("some of the copy", SOON, async || {
@@ -164,7 +175,7 @@ async fn an_image_reaches_another_region_whatever_dies() {
         ..Default::default()
     };
     let friend = near.account("friend");
-    refused_as(friend.gateway().copy_image(request.clone()).await, "REGION_REFUSED");
+    refused_as(friend.gateway().copy_image(request.clone()).await, "SOURCE_IMAGE_NOT_FOUND");
     let nowhere = CopyImageRequest { source_region: "nowhere".to_owned(), ..request };
     refused_as(maker.gateway().copy_image(nowhere).await, "REGION_UNKNOWN");
 
@@ -192,4 +203,155 @@ async fn an_image_reaches_another_region_whatever_dies() {
     println!("it says: {}", failed.state_reason);
     assert!(failed.state_reason.contains("far"), "{}", failed.state_reason);
     assert_eq!(maker.snapshots().await.len(), 2, "snapshots of the failed copy are left");
+}
+
+/// Two regions that one `vmint up` runs, and somebody who speaks to both at one address.
+async fn two() -> (Stack, Ec2, Ec2) {
+    let setting = Setting { regions: vec!["a", "b"], simulated: true, ..Setting::default() };
+    let stack = Stack::start_with(setting).await;
+    let at = |region| Ec2::with_key(access_key("maker"), &stack.gateway(), region);
+    let (a, b) = (at("a"), at("b"));
+    (stack, a, b)
+}
+
+/// Waits as clients do; the state's own words if it ends otherwise.
+async fn completed(ec2: &Ec2, snapshot: &str) {
+    until("the snapshot is complete", SOON, async || {
+        let seen = ec2.ok("DescribeSnapshots", &[("SnapshotId.1", snapshot)]).await;
+        let state = seen.first("status").to_owned();
+        assert_ne!(state, "error", "{}", seen.body);
+        assert_eq!(state == "completed", seen.first("progress") == "100%", "{}", seen.body);
+        (state == "completed").then_some(())
+    })
+    .await;
+}
+
+async fn image_is(ec2: &Ec2, image: &str, wanted: &str) -> vmint_tests::Answer {
+    until(&format!("{image} is {wanted}"), SOON, async || {
+        let seen = ec2.ok("DescribeImages", &[("ImageId.1", image)]).await;
+        let state = seen.first("imageState").to_owned();
+        assert!(state == wanted || state == "pending", "{}", seen.body);
+        (state == wanted).then_some(seen)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn regions_of_one_up_copy_over_ec2() {
+    let (stack, a, b) = two().await;
+    let disk = noise(11, 20 * MIB);
+    let file = stack.data().join("disk.raw");
+    fs::write(&file, &disk).unwrap();
+    let words = ["import", file.to_str().unwrap(), "there", "--format", "raw", "-o", "id"];
+    let image = stack.cli("maker", &words).await.ok();
+    a.ok("CreateTags", &[("ResourceId.1", &image), ("Tag.1.Key", "of"), ("Tag.1.Value", "a")])
+        .await;
+    let root =
+        a.ok("DescribeImages", &[("ImageId.1", &image)]).await.first("snapshotId").to_owned();
+
+    // Issued at the destination; the same token, the same copy.
+    let ask = [
+        ("SourceRegion", "a"),
+        ("SourceImageId", &*image),
+        ("Name", "here"),
+        ("ClientToken", "once"),
+    ];
+    let copied = b.ok("CopyImage", &ask).await.first("imageId").to_owned();
+    assert_eq!(b.ok("CopyImage", &ask).await.first("imageId"), copied);
+    let other = ask.map(|(name, value)| (name, if name == "Name" { "other" } else { value }));
+    assert_eq!(b.refused("CopyImage", &other).await.0, "IdempotentParameterMismatch");
+    let seen = image_is(&b, &copied, "available").await;
+    // 17: neither tags nor permissions go with it.
+    assert_eq!((seen.first("sourceImageId"), seen.all("key").len()), (&*image, 0), "{}", seen.body);
+    assert_eq!(
+        a.refused("DescribeImages", &[("ImageId.1", &copied)]).await.0,
+        "InvalidAMIID.NotFound"
+    );
+    let out = stack.data().join("out.raw");
+    let export = async |profile: &str, image: &str| {
+        let words = ["image", "export", image, out.to_str().unwrap(), "--format", "raw"];
+        stack.cli(profile, &words).await.ok();
+        let bytes = fs::read(&out).unwrap();
+        fs::remove_file(&out).unwrap();
+        bytes
+    };
+    assert!(export("maker@b", &copied).await == disk, "the copy holds other bytes");
+
+    // By the command line, from the other side.
+    let words = ["image", "copy", &copied, "back", "--from-region", "b", "-o", "id"];
+    let back = stack.cli("maker", &words).await.ok();
+    assert!(export("maker", &back).await == disk, "the copy holds other bytes");
+
+    // What is not there, or not for whoever asks.
+    let unknown = [("SourceRegion", "nowhere"), ("SourceImageId", &*image), ("Name", "x")];
+    assert_eq!(b.refused("CopyImage", &unknown).await.0, "InvalidRegion");
+    let absent = [("SourceRegion", "a"), ("SourceImageId", &*copied), ("Name", "x")];
+    assert_eq!(b.refused("CopyImage", &absent).await.0, "InvalidAMIID.NotFound");
+    let friend = Ec2::with_key(access_key("friend"), &stack.gateway(), "b");
+    let theirs = [("SourceRegion", "a"), ("SourceImageId", &*image), ("Name", "x")];
+    assert_eq!(friend.refused("CopyImage", &theirs).await.0, "InvalidAMIID.NotFound");
+    let theirs = [("SourceRegion", "a"), ("SourceSnapshotId", &*root)];
+    assert_eq!(friend.refused("CopySnapshot", &theirs).await.0, "InvalidSnapshot.NotFound");
+
+    // Once it is shared with them, the snapshot is theirs to copy.
+    let share = [("SnapshotId", &*root), ("CreateVolumePermission.Add.1.UserId", "200000000002")];
+    a.ok("ModifySnapshotAttribute", &share).await;
+    let shared = friend.ok("CopySnapshot", &theirs).await.first("snapshotId").to_owned();
+    completed(&friend, &shared).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_between_regions_survive_and_stay_encrypted() {
+    let (stack, a, b) = two().await;
+    let disk = noise(12, 40 * MIB);
+    let file = stack.data().join("disk.raw");
+    fs::write(&file, &disk).unwrap();
+    let words = ["import", file.to_str().unwrap(), "there", "--format", "raw", "-o", "id"];
+    let image = stack.cli("maker", &words).await.ok();
+    let root =
+        a.ok("DescribeImages", &[("ImageId.1", &image)]).await.first("snapshotId").to_owned();
+
+    // What was answered is kept, whoever dies.
+    let ask = [("SourceRegion", "a"), ("SourceSnapshotId", &*root), ("Description", "a copy")];
+    let plain = b.ok("CopySnapshot", &ask).await.first("snapshotId").to_owned();
+    stack.bounce("b", "storage").await;
+    stack.bounce("a", "storage").await;
+    completed(&b, &plain).await;
+    let seen = b.ok("DescribeSnapshots", &[("SnapshotId.1", &plain)]).await;
+    assert_eq!((seen.first("encrypted"), seen.first("description")), ("false", "a copy"));
+
+    // 18: encrypted when asked, under a key of the destination's.
+    let copy = async |ec2: &Ec2, from: &str, source: &str, encrypted: &str| {
+        let ask = [("SourceRegion", from), ("SourceSnapshotId", source), ("Encrypted", encrypted)];
+        ec2.ok("CopySnapshot", &ask).await.first("snapshotId").to_owned()
+    };
+    let there = copy(&b, "a", &root, "true").await;
+    completed(&b, &there).await;
+    let seen = b.ok("DescribeSnapshots", &[("SnapshotId.1", &there)]).await;
+    let key = seen.first("kmsKeyId").to_owned();
+    assert_eq!((seen.first("encrypted"), key.is_empty()), ("true", false), "{}", seen.body);
+    // What is encrypted comes back encrypted, whatever is asked, under a key of this region's.
+    let back = copy(&a, "b", &there, "false").await;
+    completed(&a, &back).await;
+    let seen = a.ok("DescribeSnapshots", &[("SnapshotId.1", &back)]).await;
+    assert_eq!(seen.first("encrypted"), "true", "{}", seen.body);
+    assert_ne!(seen.first("kmsKeyId"), key, "a key of another region");
+    let out = stack.data().join("out.raw");
+    let words = ["snapshot", "export", &back, out.to_str().unwrap(), "--format", "raw"];
+    stack.cli("maker", &words).await.ok();
+    assert!(fs::read(&out).unwrap() == disk, "the copy holds other bytes");
+
+    // An image too; and under a key that is none it is never available.
+    let ask = [("SourceRegion", "a"), ("SourceImageId", &*image), ("Name", "sealed")];
+    let ask = [&ask[..], &[("Encrypted", "true")]].concat();
+    let made = b.ok("CopyImage", &ask).await.first("imageId").to_owned();
+    let seen = image_is(&b, &made, "available").await;
+    let snapshot = seen.first("snapshotId").to_owned();
+    let seen = b.ok("DescribeSnapshots", &[("SnapshotId.1", &snapshot)]).await;
+    assert_eq!(seen.first("encrypted"), "true", "{}", seen.body);
+    let ask = ask.iter().map(|(name, value)| (*name, if *name == "Name" { "bad" } else { value }));
+    let mut ask: Vec<_> = ask.collect();
+    ask.push(("KmsKeyId", "kms-0123456789abcdef0"));
+    let made = b.ok("CopyImage", &ask).await.first("imageId").to_owned();
+    image_is(&b, &made, "failed").await;
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::{
-    BlocksError, ChunkId, Domain, Result, Sealed, Tree,
+    BlocksError, ChunkId, Domain, Names, Result, Sealed, Tree,
     cache::Value,
     cut::{BLOCK, REGION},
     id::{Keys, Kind},
@@ -50,11 +50,11 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// A leaf of these chunks as `domain` calls it; `None` if they break the rules of leaves.
+    /// A leaf of these chunks as it is called by `names`; `None` if they break the rules of leaves.
     #[must_use]
-    pub fn of(domain: Domain, places: Vec<Place>) -> Option<Self> {
+    pub fn of(names: &Names, places: Vec<Place>) -> Option<Self> {
         let node = node(&places)?;
-        let id = Keys::new(domain).id(Kind::Node, &node.encode()).0;
+        let id = names.id(Kind::Node, &node.encode()).0;
         Some(Self { id, places })
     }
 }
@@ -93,23 +93,28 @@ impl Tree {
         Ok(regions)
     }
 
-    /// A region's leaf as `domain` would call it and its chunks; `None` for a hole. Reads every
-    /// chunk of the region unless the domain is the content's own.
-    pub fn recast(&self, region: u64, domain: Domain) -> Result<Option<Leaf>> {
+    /// A region's leaf and its chunks as they would be called by `names`; `None` for a hole. Reads
+    /// every chunk of the region unless those are the content's own.
+    pub fn recast(&self, region: u64, names: &Names) -> Result<Option<Leaf>> {
         let Some(leaf) = self.leaf(region)? else { return Ok(None) };
         let mut places = places(entries(&leaf));
-        if domain != self.domain() {
-            let keys = Keys::new(domain);
+        if *names != self.names() {
             for place in &mut places {
                 let id = ChunkId(place.id);
                 let value = self.chunk(&id)?;
                 let Value::Data(bytes) = &*value else {
                     return Err(BlocksError::Damaged { chunk: id });
                 };
-                place.id = keys.id(Kind::Data, bytes).0;
+                place.id = names.id(Kind::Data, bytes).0;
             }
         }
-        Ok(Leaf::of(domain, places))
+        Ok(Leaf::of(names, places))
+    }
+
+    /// What the content names by.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        Names::of(self.domain())
     }
 }
 

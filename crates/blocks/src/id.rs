@@ -120,12 +120,6 @@ impl Domain {
         Self { key: bytes, seal: None }
     }
 
-    /// The domain's own key, without the data key.
-    #[must_use]
-    pub const fn to_bytes(self) -> [u8; 32] {
-        self.key
-    }
-
     /// The same domain with its chunks encrypted.
     #[must_use]
     pub const fn sealed(self, key: DataKey) -> Self {
@@ -136,11 +130,70 @@ impl Domain {
     pub const fn is_sealed(&self) -> bool {
         self.seal.is_some()
     }
+
+    /// All that it is made of: its own key and the data key, or zeros for none.
+    fn secret(&self) -> [u8; 64] {
+        let mut secret = [0; 64];
+        secret[..32].copy_from_slice(&self.key);
+        if let Some(seal) = self.seal {
+            secret[32..].copy_from_slice(&seal.to_bytes());
+        }
+        secret
+    }
 }
 
 impl fmt::Debug for Domain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Domain(secret)")
+    }
+}
+
+/// What a domain names by: enough to tell what something would be called there, not to open or
+/// seal anything. As secret as the domain: who knows it can test whether a guess is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Names {
+    data: [u8; 32],
+    node: [u8; 32],
+}
+
+impl Names {
+    #[must_use]
+    pub fn of(domain: Domain) -> Self {
+        let data = match domain.seal {
+            None => blake3::derive_key("vmint blocks 1 data", &domain.key),
+            Some(_) => blake3::derive_key("vmint blocks 1 encrypted data", &domain.secret()),
+        };
+        Self { data, node: blake3::derive_key("vmint blocks 1 node", &domain.key) }
+    }
+
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 64]) -> Self {
+        let (mut data, mut node) = ([0; 32], [0; 32]);
+        data.copy_from_slice(&bytes[..32]);
+        node.copy_from_slice(&bytes[32..]);
+        Self { data, node }
+    }
+
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 64] {
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(&self.data);
+        bytes[32..].copy_from_slice(&self.node);
+        bytes
+    }
+
+    pub(crate) fn id(&self, kind: Kind, bytes: &[u8]) -> ChunkId {
+        let key = match kind {
+            Kind::Data => &self.data,
+            Kind::Node => &self.node,
+        };
+        ChunkId(*blake3::keyed_hash(key, bytes).as_bytes())
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Names(secret)")
     }
 }
 
@@ -155,8 +208,7 @@ pub(crate) enum Kind {
 /// A domain's keys, ready for use.
 #[derive(Clone)]
 pub(crate) struct Keys {
-    data: [u8; 32],
-    node: [u8; 32],
+    names: Names,
     /// Separates domains in the cache.
     pub(crate) tag: u64,
     pub(crate) domain: Domain,
@@ -172,28 +224,14 @@ impl fmt::Debug for Keys {
 
 impl Keys {
     pub(crate) fn new(domain: Domain) -> Self {
-        let mut secret = [0; 64];
-        secret[..32].copy_from_slice(&domain.key);
-        let data = match domain.seal {
-            None => blake3::derive_key("vmint blocks 1 data", &domain.key),
-            Some(seal) => {
-                secret[32..].copy_from_slice(&seal.to_bytes());
-                blake3::derive_key("vmint blocks 1 encrypted data", &secret)
-            }
-        };
-        let node = blake3::derive_key("vmint blocks 1 node", &domain.key);
-        let tag = blake3::derive_key("vmint blocks 1 cache tag", &secret);
+        let tag = blake3::derive_key("vmint blocks 1 cache tag", &domain.secret());
         let mut first = [0; 8];
         first.copy_from_slice(&tag[..8]);
-        let sealer = domain.seal.map(Sealer::new);
-        Self { data, node, tag: u64::from_le_bytes(first), domain, sealer }
+        let (names, sealer) = (Names::of(domain), domain.seal.map(Sealer::new));
+        Self { names, tag: u64::from_le_bytes(first), domain, sealer }
     }
 
     pub(crate) fn id(&self, kind: Kind, bytes: &[u8]) -> ChunkId {
-        let key = match kind {
-            Kind::Data => &self.data,
-            Kind::Node => &self.node,
-        };
-        ChunkId(*blake3::keyed_hash(key, bytes).as_bytes())
+        self.names.id(kind, bytes)
     }
 }

@@ -47,7 +47,7 @@ pub use collect::{CollectReport, Collection};
 pub use edit::Source;
 pub use error::{BlocksError, Result};
 pub use graft::{Graft, Leaf, Place};
-pub use id::{BadRoot, ChunkId, Domain, Root};
+pub use id::{BadRoot, ChunkId, Domain, Names, Root};
 pub use ingest::Ingest;
 pub use packs::ObjectOptions;
 pub use pin::Pin;

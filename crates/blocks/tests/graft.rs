@@ -4,7 +4,7 @@
 mod sample;
 
 use tempfile::TempDir;
-use vmint_blocks::{BlockStore, BlocksError, Domain, Options, Root, Sealed, Tree};
+use vmint_blocks::{BlockStore, BlocksError, DataKey, Domain, Names, Options, Root, Sealed, Tree};
 
 const REGION: usize = 16 << 20;
 
@@ -28,7 +28,7 @@ fn take_over(from: &Tree, to: &BlockStore, domain: Domain) -> (Sealed, usize) {
         let Some(last) = regions.last() else { break };
         first = last + 1;
         for region in regions {
-            let leaf = from.recast(region, domain).unwrap().unwrap();
+            let leaf = from.recast(region, &Names::of(domain)).unwrap().unwrap();
             graft.region(region).unwrap();
             if graft.keep_leaf(leaf.id).unwrap() {
                 continue;
@@ -80,7 +80,10 @@ fn only_what_is_missing_moves_and_the_root_is_that_of_an_ingest() {
     assert_eq!(wanted.new_bytes, 0);
     assert_eq!(second.root, wanted.root);
     // Within one domain names are names.
-    assert_eq!(tree.recast(0, ours).unwrap(), tree.recast(0, ours).unwrap());
+    assert_eq!(
+        tree.recast(0, &Names::of(ours)).unwrap(),
+        tree.recast(0, &Names::of(ours)).unwrap()
+    );
     assert_eq!(take_over(&tree, &source, ours).0.root, sealed.root);
     assert_eq!(take_over(&tree, &source, ours).1, 0);
     // What is empty is empty there too.
@@ -91,6 +94,42 @@ fn only_what_is_missing_moves_and_the_root_is_that_of_an_ingest() {
 }
 
 #[test]
+fn what_is_encrypted_is_named_without_its_key_and_kept_under_another() {
+    let (_a, source) = store();
+    let (dir, destination) = store();
+    let sealed = |label: &[u8], key| Domain::derive(label, "x").sealed(DataKey::from_bytes(key));
+    let (ours, theirs) = (sealed(b"a", [1; 32]), sealed(b"b", [2; 32]));
+    let bytes = sample::content(REGION + 12_345, 4);
+    let made = ingest(&source, ours, &bytes);
+    let tree = source.tree(ours, made.root, bytes.len() as u64);
+    // Names alone go over the wire.
+    let names = Names::from_bytes(&Names::of(theirs).to_bytes());
+    assert_eq!(names, Names::of(theirs));
+    assert_ne!(names, Names::of(Domain::derive(b"b", "x")));
+    let (copied, moved) = take_over(&tree, &destination, theirs);
+    assert!(moved > REGION / 2);
+    assert!(read(&destination.tree(theirs, copied.root, bytes.len() as u64)) == bytes);
+    assert_eq!(ingest(&destination, theirs, &bytes).root, copied.root);
+    // And nothing of it lies there in the clear, as it would without a key.
+    let noisy = |seen: &&[u8]| seen.iter().collect::<std::collections::HashSet<_>>().len() > 28;
+    let needle = bytes.chunks(32).find(noisy).unwrap();
+    let (open, plain) = store();
+    ingest(&plain, Domain::derive(b"b", "x"), &bytes);
+    assert!(holds(open.path(), needle) && !holds(dir.path(), needle));
+}
+
+/// Whether a file in `dir` has these bytes in it.
+fn holds(dir: &std::path::Path, needle: &[u8]) -> bool {
+    std::fs::read_dir(dir).unwrap().map(Result::unwrap).any(|entry| {
+        if entry.file_type().unwrap().is_dir() {
+            return holds(&entry.path(), needle);
+        }
+        let bytes = std::fs::read(entry.path()).unwrap();
+        bytes.windows(needle.len()).any(|seen| seen == needle)
+    })
+}
+
+#[test]
 fn what_is_not_what_it_is_called_is_refused() {
     let (_a, source) = store();
     let (_b, destination) = store();
@@ -98,7 +137,7 @@ fn what_is_not_what_it_is_called_is_refused() {
     let bytes = sample::content(200_000, 3);
     let sealed = ingest(&source, domain, &bytes);
     let tree = source.tree(domain, sealed.root, bytes.len() as u64);
-    let leaf = tree.recast(0, domain).unwrap().unwrap();
+    let leaf = tree.recast(0, &Names::of(domain)).unwrap().unwrap();
     let place = leaf.places[0];
     let mut chunk = vec![0; place.bytes()];
     tree.read_at(place.offset(0), &mut chunk).unwrap();
@@ -111,5 +150,5 @@ fn what_is_not_what_it_is_called_is_refused() {
     // Chunks that overlap are no leaf.
     let mut twice = leaf.places.clone();
     twice.insert(0, place);
-    assert_eq!(vmint_blocks::Leaf::of(domain, twice), None);
+    assert_eq!(vmint_blocks::Leaf::of(&Names::of(domain), twice), None);
 }

@@ -48,6 +48,8 @@ pub enum StorageError {
     RegionRefused { name: String, why: String },
     #[error("region `{name}` can't be reached: {why}")]
     RegionAway { name: String, why: String },
+    #[error("in region `{region}`, {why}")]
+    Lacking { region: String, id: String, why: String, lack: Lack },
     #[error(transparent)]
     Url(#[from] BadUrl),
     #[error("`{url}` can't be fetched: {why}")]
@@ -122,6 +124,15 @@ pub enum StorageError {
     Store(#[source] StoreError),
     #[error("a worker ended early")]
     Worker(#[from] tokio::task::JoinError),
+}
+
+/// What another region does not have for an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    Image,
+    AvailableImage,
+    Snapshot,
+    CompletedSnapshot,
 }
 
 /// Why a block was not read or written, or blocks do not make a snapshot.
@@ -217,6 +228,7 @@ impl Describe for StorageError {
             | Self::NoSuchRegion { .. }
             | Self::RegionRefused { .. }
             | Self::RegionAway { .. }
+            | Self::Lacking { .. }
             | Self::Url(_)
             | Self::Fetch { .. }
             | Self::Cancelled => self.of_transfer(),

@@ -99,6 +99,15 @@ pub(crate) struct Wish {
 pub(crate) struct NeverBack;
 
 impl Wish {
+    /// The rule of copies for a source that another region keeps, with no key of this one.
+    pub(crate) fn cover_of_foreign(self, encrypted: bool) -> Result<Cover, NeverBack> {
+        match (encrypted, self.encrypted, self.key) {
+            (true, Some(false), _) => Err(NeverBack),
+            (false, Some(false), _) | (false, None, None) => Ok(Cover::Same),
+            (_, _, key) => Ok(Cover::Under(key)),
+        }
+    }
+
     /// The rule of copies: what is not encrypted may become so, what is stays so, and what is
     /// under another account's key gets one of the copier's.
     pub(crate) fn cover(self, source: Option<KmsKeyId>, own: bool) -> Result<Cover, NeverBack> {

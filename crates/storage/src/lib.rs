@@ -74,7 +74,7 @@ use vmint_store::Store;
 
 pub use config::{BucketConfig, Config, Fetch, Region};
 pub use content_label::BadLabel;
-pub use error::{BlockError, Result, StorageError};
+pub use error::{BlockError, Lack, Result, StorageError};
 pub use filter::BadFilter;
 pub use grpc::{
     Blocks, Copies, Exports, Internal, Keys, Public, Snapshots, Transfer, TransferInternal,
@@ -88,7 +88,7 @@ pub use provider::{FileKeys, KeyProvider};
 pub use quota::{OverQuota, Quota};
 pub use sharing::Sharing;
 pub use snapshot::{
-    Blocks as SentBlocks, Consistency, Content, Making, Seal, Snapshot, SnapshotState,
+    Blocks as SentBlocks, Consistency, Content, Far, Making, Remote, Seal, Snapshot, SnapshotState,
 };
 pub use tag::{BadTag, MAX_TAGS, Tags};
 pub use volume::{Attachment, BadSize, MAX_VOLUME_BYTES, Modification, Plug, Volume};

@@ -6,40 +6,49 @@ use std::{
         Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use parking_lot::Mutex;
 use vmint_ids::SnapshotId;
+
+use crate::snapshot::Far;
 
 /// Of each snapshot that this process is making.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AllProgress(Arc<Mutex<HashMap<SnapshotId, Weak<Progress>>>>);
 
 /// How far one of them is, in bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Progress {
     whole: AtomicU64,
     reached: AtomicU64,
+    started: Instant,
 }
 
 impl AllProgress {
     /// Where whoever makes `id` notes how far it is; forgotten when dropped.
     pub(crate) fn of(&self, id: SnapshotId) -> Arc<Progress> {
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress::new());
         let mut all = self.0.lock();
         all.retain(|_, one| one.strong_count() > 0);
         all.insert(id, Arc::downgrade(&progress));
         progress
     }
 
-    /// In percent, 0 to 99; 0 for what nobody makes.
-    pub(crate) fn percent(&self, id: SnapshotId) -> u8 {
+    /// How far it is; nothing for what nobody makes.
+    pub(crate) fn far(&self, id: SnapshotId) -> Far {
         let progress = self.0.lock().get(&id).and_then(Weak::upgrade);
-        progress.map_or(0, |progress| progress.percent())
+        progress.map(|progress| progress.far()).unwrap_or_default()
     }
 }
 
 impl Progress {
+    fn new() -> Self {
+        let (whole, reached) = Default::default();
+        Self { whole, reached, started: Instant::now() }
+    }
+
     pub(crate) fn whole(&self, bytes: u64) {
         self.whole.store(bytes, Ordering::Relaxed);
     }
@@ -48,10 +57,24 @@ impl Progress {
         self.reached.fetch_add(more, Ordering::Relaxed);
     }
 
-    fn percent(&self) -> u8 {
+    /// Says how far it is, in bytes from the start.
+    pub(crate) fn at(&self, bytes: u64) {
+        self.reached.store(bytes, Ordering::Relaxed);
+    }
+
+    fn far(&self) -> Far {
         let whole = self.whole.load(Ordering::Relaxed).max(1);
         // What is read twice counts twice.
-        let percent = self.reached.load(Ordering::Relaxed).saturating_mul(100) / whole;
-        u8::try_from(percent.min(99)).unwrap_or(99)
+        let done_bytes = self.reached.load(Ordering::Relaxed).min(whole);
+        let percent = u8::try_from((done_bytes.saturating_mul(100) / whole).min(99)).unwrap_or(99);
+        let seconds_left = match done_bytes {
+            0 => 0,
+            done => {
+                let took = self.started.elapsed().as_millis();
+                let left = took * u128::from(whole - done) / u128::from(done);
+                u64::try_from(left.div_ceil(1000)).unwrap_or(u64::MAX)
+            }
+        };
+        Far { percent, done_bytes, seconds_left }
     }
 }

@@ -78,6 +78,29 @@ pub enum Making {
     Freeze { layer: u64 },
     /// Blocks that somebody sends.
     Blocks(Blocks),
+    /// A snapshot of another region.
+    Remote(Remote),
+}
+
+/// A snapshot of another region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// As the settings call it.
+    pub region: String,
+    /// The image it is copied as a disk of, whose owner may have it; if none, it is whoever may
+    /// read the snapshot.
+    pub image: Option<ImageId>,
+    pub snapshot: SnapshotId,
+}
+
+/// How far a pending snapshot is; known only to the process that makes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Far {
+    pub percent: u8,
+    /// Bytes of the disk that are looked through or here; 0 where that can't be told.
+    pub done_bytes: u64,
+    /// At the pace so far; 0 while that can't be told.
+    pub seconds_left: u64,
 }
 
 /// A snapshot that is made of blocks as they come.
@@ -118,7 +141,7 @@ pub struct Snapshot {
     /// Only while it is pending.
     pub making: Option<Making>,
     /// How far it is, while it is pending; not recorded.
-    pub percent: u8,
+    pub far: Far,
 }
 
 impl Snapshot {
@@ -144,7 +167,7 @@ impl Snapshot {
             sharing: Sharing::default(),
             parent: None,
             making: None,
-            percent: 0,
+            far: Far::default(),
         }
     }
 
@@ -189,7 +212,7 @@ impl Snapshot {
     #[must_use]
     pub fn progress(&self) -> u8 {
         match self.state {
-            SnapshotState::Pending => self.percent.min(99),
+            SnapshotState::Pending => self.far.percent.min(99),
             SnapshotState::Completed(_) => 100,
             SnapshotState::Error(_) => 0,
         }

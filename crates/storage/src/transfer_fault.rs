@@ -3,7 +3,10 @@
 use vmint_api::storage::v1::StorageErrorReason as Reason;
 use vmint_rpc::{Describe as _, Fault, Kind};
 
-use crate::{StorageError, error::name};
+use crate::{
+    StorageError,
+    error::{Lack, name},
+};
 
 /// An error as a task keeps it: what went wrong and, if anything, what to do.
 pub(crate) fn told(error: &StorageError) -> String {
@@ -53,6 +56,19 @@ impl StorageError {
                 .hint("the operator sets it up under `regions` in storage's settings"),
             Self::RegionRefused { name, .. } => {
                 fault(Kind::Precondition, Reason::RegionRefused).with("region", name)
+            }
+            Self::Lacking { region, id, lack, .. } => {
+                let (kind, reason, key) = match lack {
+                    Lack::Image => (Kind::NotFound, Reason::SourceImageNotFound, "imageId"),
+                    Lack::AvailableImage => {
+                        (Kind::Precondition, Reason::SourceImageNotAvailable, "imageId")
+                    }
+                    Lack::Snapshot => (Kind::NotFound, Reason::SnapshotNotFound, "snapshotId"),
+                    Lack::CompletedSnapshot => {
+                        (Kind::Precondition, Reason::SnapshotNotCompleted, "snapshotId")
+                    }
+                };
+                fault(kind, reason).with("region", region).with(key, id)
             }
             Self::RegionAway { name, .. } => fault(Kind::Unavailable, Reason::RegionAway)
                 .with("region", name)

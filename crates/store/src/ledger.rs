@@ -54,24 +54,40 @@ impl Ledger {
         T: prost::Message + Default,
         E: From<Reused>,
     {
-        if asked.request_id.is_empty() {
-            return work(tx);
+        if let Some(answer) = self.answered(tx, asked)? {
+            return Ok(answer);
         }
-        let week = u32::try_from(tx.now_ms() / WEEK_MS).unwrap_or(u32::MAX);
-        let id = asked.hash();
+        let value = work(tx)?;
+        if asked.request_id.is_empty() {
+            return Ok(value);
+        }
+        let (week, id) = (week(tx), asked.hash());
+        let answer = Answer { digest: asked.digest.to_vec(), body: value.encode_to_vec() };
+        self.answers.put_uncounted(tx, &(week, id), &answer)?;
+        self.forget(tx, week)?;
+        Ok(value)
+    }
+
+    /// The old answer if there is one: for what must be asked elsewhere before
+    /// the work can be done.
+    pub fn answered<T, E>(&self, tx: &Tx<'_>, asked: &Asked) -> Result<Option<T>, TxError<E>>
+    where
+        T: prost::Message + Default,
+        E: From<Reused>,
+    {
+        if asked.request_id.is_empty() {
+            return Ok(None);
+        }
+        let (week, id) = (week(tx), asked.hash());
         for week in [week, week.saturating_sub(1)] {
             let Some(answer) = self.answers.get(tx, &(week, id))? else { continue };
             if answer.digest != asked.digest {
                 return Err(TxError::Refused(Reused(asked.request_id.clone()).into()));
             }
             let corrupt = |_| StoreError::Corrupt { place: self.answers.name().to_owned() };
-            return Ok(T::decode(answer.body.as_slice()).map_err(corrupt)?);
+            return Ok(Some(T::decode(answer.body.as_slice()).map_err(corrupt)?));
         }
-        let value = work(tx)?;
-        let answer = Answer { digest: asked.digest.to_vec(), body: value.encode_to_vec() };
-        self.answers.put_uncounted(tx, &(week, id), &answer)?;
-        self.forget(tx, week)?;
-        Ok(value)
+        Ok(None)
     }
 
     /// Removes a few answers that are too old, more than one commit adds.
@@ -92,6 +108,10 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+fn week(tx: &Tx<'_>) -> u32 {
+    u32::try_from(tx.now_ms() / WEEK_MS).unwrap_or(u32::MAX)
 }
 
 impl Asked {

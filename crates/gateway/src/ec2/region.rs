@@ -46,15 +46,14 @@ impl Regions {
         names
     }
 
-    /// That something which names `region` means this one; a deployment without
-    /// others takes any name for its own.
-    pub(crate) fn must_be_own(&self, region: &str) -> Result<(), Error> {
+    /// Where to copy from that `region` names; empty if it is this one. A
+    /// deployment without others takes any name for its own.
+    pub(crate) fn source(&self, region: String) -> Result<String, Error> {
         if region == self.own || self.others.is_empty() {
-            return Ok(());
+            return Ok(String::new());
         }
-        if self.others.contains_key(region) {
-            let text = format!("Copies from region '{region}' are not supported here.");
-            return Err(Error::new(Code::UnsupportedOperation, text));
+        if self.others.contains_key(&region) {
+            return Ok(region);
         }
         let text =
             format!("The region '{region}' is not known: use one of {}.", self.names().join(", "));

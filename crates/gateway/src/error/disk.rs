@@ -8,6 +8,8 @@ use super::{GatewayError, new};
 pub(crate) enum DiskError {
     #[error("snapshot {id} does not exist")]
     NoSnapshot { id: String },
+    #[error("snapshot {id} is not complete")]
+    SnapshotNotCompleted { id: String },
     #[error("snapshot {id} is encrypted, so it can't be shared with everybody")]
     SnapshotEncrypted { id: String },
     #[error(
@@ -32,6 +34,9 @@ impl DiskError {
         match self {
             E::NoSnapshot { id } => {
                 new(Kind::NotFound, Reason::SnapshotNotFound).with("snapshotId", id)
+            }
+            E::SnapshotNotCompleted { id } => {
+                new(Kind::Precondition, Reason::SnapshotNotCompleted).with("snapshotId", id)
             }
             E::SnapshotEncrypted { id } => new(Kind::Precondition, Reason::SnapshotEncrypted)
                 .with("snapshotId", id)

@@ -16,6 +16,13 @@ impl RegionService for Grpc {
         Ok(Response::new(self.gateway.source_image(request.into_inner()).await?))
     }
 
+    async fn get_source_snapshot(
+        &self,
+        request: Request<pb::GetSourceSnapshotRequest>,
+    ) -> Result<Response<pb::GetSourceSnapshotResponse>, Status> {
+        Ok(Response::new(self.gateway.source_snapshot(request.into_inner()).await?))
+    }
+
     async fn list_source_leaves(
         &self,
         request: Request<pb::ListSourceLeavesRequest>,

@@ -36,10 +36,6 @@ impl Gateway {
         caller: &Caller,
         request: CopyImageRequest,
     ) -> Result<CopyImageResponse, Status> {
-        if request.encrypted || !request.kms_key_id.is_empty() {
-            let why = "copy the image first, and then the copy, encrypted".to_owned();
-            return Err(GatewayError::invalid("encrypted", why).into());
-        }
         let asked = asked(caller, "CopyImage", &request.request_id, &request)?;
         let saga = match self.sagas.replayed(&asked).await? {
             Some(saga) => saga,
@@ -54,7 +50,8 @@ impl Gateway {
                 let source = found
                     .image
                     .ok_or_else(|| GatewayError::invalid("source_image_id", "it has no image"))?;
-                let plan = plan(caller, request, source, &found.disk_bytes);
+                let disks = found.disk_bytes.into_iter().zip(found.disk_encrypted);
+                let plan = plan(caller, request, source, disks);
                 let image = plan.image.as_ref().map(|image| image.image_id.clone());
                 let subjects = vec![image.unwrap_or_default()];
                 self.sagas.begin::<Fetch>(caller, &asked, subjects, &plan).await?
@@ -65,28 +62,36 @@ impl Gateway {
     }
 }
 
-fn plan(caller: &Caller, request: CopyImageRequest, source: Image, sizes: &[i64]) -> FetchPlan {
+fn plan(
+    caller: &Caller,
+    request: CopyImageRequest,
+    source: Image,
+    mut there: impl Iterator<Item = (i64, bool)>,
+) -> FetchPlan {
+    let (encrypted, kms_key_id) = (request.encrypted, request.kms_key_id.clone());
     let (region, source_image_id) = (request.source_region.clone(), source.image_id.clone());
     let mut image = copied(caller, request, source);
-    let mut sizes = sizes.iter().copied();
     let mut disks: Vec<RemoteDisk> = Vec::new();
     for ebs in image.block_device_mappings.iter_mut().filter_map(|disk| disk.ebs.as_mut()) {
         if ebs.snapshot_id.is_empty() {
             continue;
         }
-        let size_bytes = sizes.next().unwrap_or_default();
+        let (size_bytes, sealed) = there.next().unwrap_or_default();
         let known = disks.iter().find(|disk| disk.source_snapshot_id == ebs.snapshot_id);
         let id = known.map(|disk| disk.snapshot_id.clone());
         ebs.snapshot_id = id.unwrap_or_else(|| {
             let snapshot_id = SnapshotId::random().to_string();
             let source_snapshot_id = ebs.snapshot_id.clone();
-            let disk =
-                RemoteDisk { source_snapshot_id, snapshot_id: snapshot_id.clone(), size_bytes };
-            disks.push(disk);
+            disks.push(RemoteDisk {
+                source_snapshot_id,
+                snapshot_id: snapshot_id.clone(),
+                size_bytes,
+                encrypted: sealed,
+            });
             snapshot_id
         });
     }
-    FetchPlan { image: Some(image), disks, region, source_image_id }
+    FetchPlan { image: Some(image), disks, region, source_image_id, encrypted, kms_key_id }
 }
 
 /// record → owner → disks → **available**.
@@ -113,6 +118,10 @@ pub(super) struct FetchPlan {
     region: String,
     #[prost(string, tag = "4")]
     source_image_id: String,
+    #[prost(bool, tag = "5")]
+    encrypted: bool,
+    #[prost(string, tag = "6")]
+    kms_key_id: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -142,6 +151,8 @@ impl Fetch {
             description: image.description.clone(),
             disks: plan.disks.clone(),
             product_codes: image.product_codes.clone(),
+            encrypted: plan.encrypted,
+            kms_key_id: plan.kms_key_id.clone(),
         };
         let (end, mut shown) = (Instant::now() + ATTEMPT, 0);
         loop {

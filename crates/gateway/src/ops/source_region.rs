@@ -1,4 +1,5 @@
-//! What another region may read of an image: looked at anew with each call.
+//! What another region may read of an image or a snapshot: looked at anew with
+//! each call.
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -11,7 +12,7 @@ use vmint_api::{
 use vmint_rpc::Caller;
 
 use super::{Gateway, find_image::state_name, register_image::snapshot_ids};
-use crate::GatewayError;
+use crate::{DiskError, GatewayError};
 
 /// What is sent of chunks.
 pub(crate) type Chunks = BoxStream<'static, Result<pb::ReadSourceChunksResponse, Status>>;
@@ -26,12 +27,22 @@ impl Gateway {
         let snapshot_ids: Vec<_> = disks(&image).collect();
         let asked = storage::BatchGetSnapshotsRequest { snapshot_ids };
         let found = self.peers.storage(&gateway()).batch_get_snapshots(asked).await?.into_inner();
-        let size = |id: &String| {
-            let found = found.snapshots.iter().find(|found| found.snapshot_id == *id);
-            found.map_or(0, |found| found.size_bytes)
-        };
-        let disk_bytes = disks(&image).map(|id| size(&id)).collect();
-        Ok(pb::GetSourceImageResponse { image: Some(image), disk_bytes })
+        let (mut disk_bytes, mut disk_encrypted) = (Vec::new(), Vec::new());
+        for id in disks(&image) {
+            let disk = found.snapshots.iter().find(|found| found.snapshot_id == id);
+            disk_bytes.push(disk.map_or(0, |disk| disk.size_bytes));
+            disk_encrypted.push(disk.is_some_and(|disk| disk.encrypted));
+        }
+        Ok(pb::GetSourceImageResponse { image: Some(image), disk_bytes, disk_encrypted })
+    }
+
+    /// A snapshot that `account` may copy.
+    pub(crate) async fn source_snapshot(
+        &self,
+        request: pb::GetSourceSnapshotRequest,
+    ) -> Result<pb::GetSourceSnapshotResponse, Status> {
+        let snapshot = self.copyable_snapshot(&request.account_id, request.snapshot_id).await?;
+        Ok(pb::GetSourceSnapshotResponse { snapshot: Some(snapshot) })
     }
 
     pub(crate) async fn source_leaves(
@@ -41,7 +52,7 @@ impl Gateway {
         let disk = self.readable(request.disk).await?;
         let asked = storage::ListLeavesRequest {
             snapshot_id: disk.snapshot_id,
-            domain_key: disk.domain_key,
+            names: disk.names,
             page_size: request.page_size,
             page_token: request.page_token,
         };
@@ -57,7 +68,7 @@ impl Gateway {
         let disk = self.readable(request.disk).await?;
         let asked = storage::BatchGetLeavesRequest {
             snapshot_id: disk.snapshot_id,
-            domain_key: disk.domain_key,
+            names: disk.names,
             regions: request.regions,
         };
         let found = self.peers.copies(&gateway()).batch_get_leaves(asked).await?.into_inner();
@@ -81,15 +92,36 @@ impl Gateway {
         Ok(chunks.map(pass).boxed())
     }
 
-    /// The disk, if its account may copy its image now.
+    /// The disk, if its account may copy it now.
     async fn readable(&self, disk: Option<pb::SourceDisk>) -> Result<pb::SourceDisk, Status> {
         let disk = disk.ok_or_else(|| GatewayError::invalid("disk", "must be set"))?;
+        if disk.image_id.is_empty() {
+            let id = disk.snapshot_id.clone();
+            self.copyable_snapshot(&disk.account_id, id).await?;
+            return Ok(disk);
+        }
         let image = self.copyable(&disk.account_id, &disk.image_id).await?;
         if snapshot_ids(&image).contains(&disk.snapshot_id) {
             return Ok(disk);
         }
         let why = format!("image {} has no such disk", image.image_id);
         Err(GatewayError::invalid("disk.snapshot_id", why).into())
+    }
+
+    /// The snapshot, if `account` may read it and it is complete.
+    async fn copyable_snapshot(
+        &self,
+        account: &str,
+        id: String,
+    ) -> Result<storage::Snapshot, Status> {
+        let caller = Caller::account(account, "another region");
+        let asked = storage::GetSnapshotRequest { snapshot_id: id.clone() };
+        let found = self.peers.disks(&caller).get_snapshot(asked).await?.into_inner().snapshot;
+        let found = found.unwrap_or_default();
+        if found.state() == storage::SnapshotState::Completed {
+            return Ok(found);
+        }
+        Err(DiskError::SnapshotNotCompleted { id }.into())
     }
 
     /// The image, if `account` owns it and it is there.

@@ -148,6 +148,8 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> pb::Snapshot {
         kms_key_id: snapshot.seal.map(|seal| seal.key.to_string()).unwrap_or_default(),
         tags: tags(&snapshot.tags),
         parent_snapshot_id: snapshot.parent.map(|id| id.to_string()).unwrap_or_default(),
+        done_bytes: number(snapshot.far.done_bytes),
+        seconds_left: number(snapshot.far.seconds_left),
     }
 }
 

@@ -7,16 +7,16 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 use vmint_api::storage::v1 as pb;
 use vmint_api::storage::v1::copy_internal_service_server::CopyInternalService;
-use vmint_blocks::{Domain, Leaf};
+use vmint_blocks::{Leaf, Names};
 use vmint_rpc::to_status;
 
 use super::{
-    convert::{codes, id, nobody, number, page_start, step},
+    convert::{codes, id, nobody, number, page_start, step, wish},
     public::token,
 };
 use crate::{
     Result, Storage, StorageError,
-    ops::{LEAVES, Pull},
+    ops::{LEAVES, Pull, PullDisk},
 };
 
 /// Serves the gateway, for another region or for a copy from one.
@@ -35,9 +35,9 @@ fn invalid(field: &'static str, rule: &str) -> StorageError {
     StorageError::Invalid { field, what, value, rule }
 }
 
-fn domain(key: &[u8]) -> Result<Domain> {
-    let key = key.try_into().map_err(|_| invalid("domain_key", "give 32 bytes"))?;
-    Ok(Domain::from_bytes(key))
+fn names(bytes: &[u8]) -> Result<Names> {
+    let bytes = bytes.try_into().map_err(|_| invalid("names", "give 64 bytes"))?;
+    Ok(Names::from_bytes(bytes))
 }
 
 fn leaf(region: u64, leaf: &Leaf, whole: bool) -> pb::SourceLeaf {
@@ -61,7 +61,7 @@ impl CopyInternalService for Copies {
     ) -> Answer<pb::ListLeavesResponse> {
         let request = request.into_inner();
         let snapshot = id("snapshot_id", &request.snapshot_id).map_err(status)?;
-        let wanted = domain(&request.domain_key).map_err(status)?;
+        let wanted = names(&request.names).map_err(status)?;
         let canonical =
             pb::ListLeavesRequest { snapshot_id: request.snapshot_id, ..Default::default() };
         let first: Option<u64> =
@@ -83,7 +83,7 @@ impl CopyInternalService for Copies {
     ) -> Answer<pb::BatchGetLeavesResponse> {
         let request = request.into_inner();
         let snapshot = id("snapshot_id", &request.snapshot_id).map_err(status)?;
-        let wanted = domain(&request.domain_key).map_err(status)?;
+        let wanted = names(&request.names).map_err(status)?;
         let regions = request.regions.iter().map(|n| u64::try_from(*n).unwrap_or(u64::MAX));
         let found = self.0.whole_leaves(snapshot, wanted, regions.collect()).await;
         let found = found.map_err(status)?;
@@ -121,8 +121,12 @@ impl CopyInternalService for Copies {
         let account = id("account_id", &request.account_id).map_err(status)?;
         let image = id("image_id", &request.image_id).map_err(status)?;
         let found = self.0.remote_image(&request.region, account, image).await;
-        let (image, disk_bytes) = found.map_err(status)?;
-        Ok(Response::new(pb::GetRemoteImageResponse { image: Some(image), disk_bytes }))
+        let found = found.map_err(status)?;
+        Ok(Response::new(pb::GetRemoteImageResponse {
+            image: found.image,
+            disk_bytes: found.disk_bytes,
+            disk_encrypted: found.disk_encrypted,
+        }))
     }
 
     async fn ensure_remote_copy(
@@ -132,11 +136,12 @@ impl CopyInternalService for Copies {
         let request = request.into_inner();
         let disks = request.disks.iter().map(|disk| {
             let size = u64::try_from(disk.size_bytes);
-            Ok((
-                id("disks.source_snapshot_id", &disk.source_snapshot_id)?,
-                id("disks.snapshot_id", &disk.snapshot_id)?,
-                size.map_err(|_| invalid("disks.size_bytes", "give the exact size"))?,
-            ))
+            Ok(PullDisk {
+                source: id("disks.source_snapshot_id", &disk.source_snapshot_id)?,
+                id: id("disks.snapshot_id", &disk.snapshot_id)?,
+                size_bytes: size.map_err(|_| invalid("disks.size_bytes", "give the exact size"))?,
+                encrypted: disk.encrypted,
+            })
         });
         let pull = Pull {
             account: id("account_id", &request.account_id).map_err(status)?,
@@ -144,6 +149,7 @@ impl CopyInternalService for Copies {
             image: id("image_id", &request.image_id).map_err(status)?,
             disks: disks.collect::<Result<_>>().map_err(status)?,
             product_codes: codes(&request.product_codes).map_err(status)?,
+            wish: wish(request.encrypted, &request.kms_key_id).map_err(status)?,
             region: request.region,
             description: request.description,
         };

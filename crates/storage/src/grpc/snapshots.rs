@@ -10,7 +10,7 @@ use super::{
     convert::{account_of, id, ids, snapshot, wish},
     public::asked,
 };
-use crate::{Storage, StorageError, ops::Selection};
+use crate::{Remote, Storage, StorageError, ops::Selection};
 
 /// Serves those who make snapshots.
 #[derive(Debug)]
@@ -72,7 +72,15 @@ impl SnapshotService for Snapshots {
         let source = id("source_snapshot_id", &body.source_snapshot_id).map_err(status)?;
         let wish = wish(body.encrypted, &body.kms_key_id).map_err(status)?;
         let labels = asks::labels(body.description, body.tags).map_err(status)?;
-        let made = self.0.copy_snapshot(account, source, wish, labels, asked).await;
+        let made = match body.source_region {
+            region if region.is_empty() => {
+                self.0.copy_snapshot(account, source, wish, labels, asked).await
+            }
+            region => {
+                let remote = Remote { region, image: None, snapshot: source };
+                self.0.copy_from_region(account, remote, wish, labels, asked).await
+            }
+        };
         let made = made.map_err(status)?;
         Ok(Response::new(pb::CopySnapshotResponse { snapshot: Some(snapshot(&made)) }))
     }

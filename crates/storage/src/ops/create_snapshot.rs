@@ -248,6 +248,9 @@ impl Storage {
                     }
                 }
                 Some(Making::Blocks(blocks)) => self.resume_blocks(snapshot, &blocks).await?,
+                Some(Making::Remote(_)) => {
+                    self.tasks.spawn(self.clone().make_of_remote(snapshot));
+                }
                 // A saga asks for it again.
                 None => {}
             }

@@ -7,6 +7,7 @@ use vmint_ids::{AccountId, SnapshotId, VolumeId};
 use crate::{
     Result, Snapshot, SnapshotState, Storage, Volume,
     filter::Filters,
+    snapshot::Far,
     store::{snapshots, volumes},
 };
 
@@ -84,9 +85,11 @@ impl Storage {
 
     fn with_progress(&self, mut snapshot: Snapshot) -> Snapshot {
         if snapshot.state == SnapshotState::Pending {
-            snapshot.percent = match self.sent.get(snapshot.id) {
-                Some(sent) => sent.percent.load(Ordering::Relaxed),
-                None => self.progress.percent(snapshot.id),
+            snapshot.far = match self.sent.get(snapshot.id) {
+                Some(sent) => {
+                    Far { percent: sent.percent.load(Ordering::Relaxed), ..Far::default() }
+                }
+                None => self.progress.far(snapshot.id),
             };
         }
         snapshot

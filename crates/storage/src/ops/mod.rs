@@ -3,6 +3,7 @@
 mod attach;
 mod collect;
 mod copy;
+mod copy_from_region;
 mod copy_snapshot;
 mod cover;
 mod create_snapshot;
@@ -20,6 +21,7 @@ mod list;
 mod modify_volume;
 mod plug_volume;
 mod pull;
+mod pull_disk;
 mod put_block;
 mod read_blocks;
 mod release;
@@ -51,7 +53,7 @@ pub(crate) use import_task::NewDisk;
 pub(crate) use list::{Scope, SnapshotQuery, VolumeQuery};
 pub(crate) use modify_volume::Change;
 pub(crate) use plug_volume::Place;
-pub(crate) use pull::Pull;
+pub(crate) use pull::{Pull, PullDisk};
 pub(crate) use put_block::{NewBlock, Sink};
 pub(crate) use read_blocks::{BlockPage, MOST_BLOCKS};
 pub(crate) use source::LEAVES;
@@ -75,6 +77,8 @@ pub struct Storage {
     secret: Arc<[u8]>,
     /// How many imports are chunked at once; each uses every core.
     pub(crate) heavy: Arc<tokio::sync::Semaphore>,
+    /// How many disks are fetched from other regions at once.
+    pub(crate) pulls: Arc<tokio::sync::Semaphore>,
     /// Work that goes on when its caller has gone.
     pub(crate) tasks: TaskTracker,
     /// Held alone while a collection lists what is needed: a copy made behind
@@ -118,6 +122,7 @@ impl Storage {
             config: Arc::new(config),
             secret: secret.into(),
             heavy: Arc::new(tokio::sync::Semaphore::new(4)),
+            pulls: Arc::new(tokio::sync::Semaphore::new(8)),
             tasks: TaskTracker::new(),
             listing: Arc::default(),
         }

@@ -1,7 +1,7 @@
 //! The source's side of a copy to another region: what a content is called
 //! there, and its chunks.
 
-use vmint_blocks::{Domain, Leaf, Place};
+use vmint_blocks::{Leaf, Names, Place};
 use vmint_ids::SnapshotId;
 
 use crate::{Result, Storage, StorageError, store::snapshots};
@@ -22,12 +22,12 @@ impl Storage {
         self.tree(&found.content().ok_or(StorageError::NotCompleted { id })?)
     }
 
-    /// Up to `limit` stretches from `first` on that hold data, as `domain` calls them; and
+    /// Up to `limit` stretches from `first` on that hold data, as `names` would call them; and
     /// whether more may follow.
     pub(crate) async fn leaves(
         &self,
         id: SnapshotId,
-        domain: Domain,
+        names: Names,
         first: u64,
         limit: usize,
     ) -> Result<(Vec<Named>, bool)> {
@@ -36,11 +36,11 @@ impl Storage {
             let tree = storage.source(id)?;
             let regions = tree.regions(first, limit)?;
             let more = regions.len() == limit;
-            let mut named = Vec::with_capacity(regions.len());
+            let mut found = Vec::with_capacity(regions.len());
             for region in regions {
-                named.extend(tree.recast(region, domain)?.map(|leaf| (region, leaf)));
+                found.extend(tree.recast(region, &names)?.map(|leaf| (region, leaf)));
             }
-            Ok((named, more))
+            Ok((found, more))
         })
         .await
     }
@@ -49,17 +49,17 @@ impl Storage {
     pub(crate) async fn whole_leaves(
         &self,
         id: SnapshotId,
-        domain: Domain,
+        names: Names,
         regions: Vec<u64>,
     ) -> Result<Vec<Named>> {
         let storage = self.clone();
         Self::blocking(move || {
             let tree = storage.source(id)?;
-            let mut named = Vec::with_capacity(regions.len());
+            let mut found = Vec::with_capacity(regions.len());
             for region in regions.into_iter().take(WHOLE_LEAVES) {
-                named.extend(tree.recast(region, domain)?.map(|leaf| (region, leaf)));
+                found.extend(tree.recast(region, &names)?.map(|leaf| (region, leaf)));
             }
-            Ok(named)
+            Ok(found)
         })
         .await
     }
@@ -75,7 +75,7 @@ impl Storage {
         let (send, receive) = tokio::sync::mpsc::channel(16);
         let (tree, places) = Self::blocking(move || {
             let tree = storage.source(id)?;
-            let leaf = tree.recast(region, tree.domain())?;
+            let leaf = tree.recast(region, &tree.names())?;
             let places = leaf.map(|leaf| leaf.places).unwrap_or_default();
             Ok((tree, places))
         })

@@ -5,7 +5,7 @@ use vmint_blocks::Root;
 use crate::{
     Content, StorageError,
     sharing::Sharing,
-    snapshot::{Blocks, Consistency, Making, Seal, Snapshot, SnapshotState},
+    snapshot::{Blocks, Consistency, Far, Making, Remote, Seal, Snapshot, SnapshotState},
     tag::Tags,
 };
 
@@ -78,6 +78,19 @@ pub(crate) struct SnapshotRecord {
     /// While it is pending, of blocks that are sent.
     #[prost(message, optional, tag = "54")]
     blocks: Option<BlocksRecord>,
+    /// While it is pending, of a snapshot of another region.
+    #[prost(message, optional, tag = "60")]
+    remote: Option<RemoteRecord>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct RemoteRecord {
+    #[prost(string, tag = "1")]
+    region: String,
+    #[prost(string, tag = "2")]
+    image: String,
+    #[prost(string, tag = "3")]
+    snapshot: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -217,6 +230,14 @@ impl From<&Snapshot> for SnapshotRecord {
                 }),
                 _ => None,
             },
+            remote: match &snapshot.making {
+                Some(Making::Remote(remote)) => Some(RemoteRecord {
+                    region: remote.region.clone(),
+                    image: remote.image.map(|id| id.to_string()).unwrap_or_default(),
+                    snapshot: remote.snapshot.to_string(),
+                }),
+                _ => None,
+            },
         }
     }
 }
@@ -277,16 +298,21 @@ impl TryFrom<&SnapshotRecord> for Snapshot {
                 .transpose()?
                 .unwrap_or_default(),
             parent: optional(&record.parent)?,
-            making: match (&record.blocks, record.layer) {
-                (Some(blocks), _) => Some(Making::Blocks(Blocks {
+            making: match (&record.blocks, record.layer, &record.remote) {
+                (Some(blocks), ..) => Some(Making::Blocks(Blocks {
                     base: blocks.base.as_ref().map(Content::try_from).transpose()?,
                     timeout_ms: blocks.timeout_ms,
                     complete: blocks.complete,
                 })),
-                (None, Some(layer)) => Some(Making::Freeze { layer }),
-                (None, None) => None,
+                (None, Some(layer), _) => Some(Making::Freeze { layer }),
+                (None, None, Some(remote)) => Some(Making::Remote(Remote {
+                    region: remote.region.clone(),
+                    image: optional(&remote.image)?,
+                    snapshot: parse(&remote.snapshot)?,
+                })),
+                (None, None, None) => None,
             },
-            percent: 0,
+            far: Far::default(),
         })
     }
 }

@@ -2,7 +2,21 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+
+/// Where a copy comes from, and how it is kept.
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// The region it is in, which is then named by its id.
+    #[arg(long, value_name = "REGION", default_value = "")]
+    pub(crate) from_region: String,
+    /// Encrypt the copy, though the source is not.
+    #[arg(long)]
+    pub(crate) encrypt: bool,
+    /// The key of yours to encrypt it under, instead of the default one.
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub(crate) kms_key: String,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
@@ -46,6 +60,8 @@ pub(crate) enum ImageCommand {
         /// The copy's name.
         #[arg(default_value = "")]
         name: String,
+        #[command(flatten)]
+        into: CopyArgs,
     },
     /// Write an image's root disk as a file that other tools read.
     Export {
@@ -111,9 +127,8 @@ pub(crate) enum SnapshotCommand {
         snapshot: String,
         #[arg(long, default_value = "")]
         description: String,
-        /// Encrypt the copy, though the source is not.
-        #[arg(long)]
-        encrypt: bool,
+        #[command(flatten)]
+        into: CopyArgs,
     },
     /// Say whom a snapshot is shared with, or change it.
     Share {

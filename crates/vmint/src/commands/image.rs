@@ -29,11 +29,18 @@ pub(crate) async fn run(client: &Client, command: ImageCommand) -> Result<()> {
         ImageCommand::Register { name, snapshot, description, arch } => {
             show(client, register(client, &name, &snapshot, &description, &arch).await?)
         }
-        ImageCommand::Copy { image, name } => {
+        ImageCommand::Copy { image, name, into } => {
+            let source_image_id = match into.from_region.as_str() {
+                "" => get(client, &image).await?.image_id,
+                _ => image,
+            };
             let request = pb::CopyImageRequest {
-                source_image_id: get(client, &image).await?.image_id,
+                source_region: into.from_region,
+                source_image_id,
                 name,
                 request_id: request_id(),
+                encrypted: into.encrypt,
+                kms_key_id: into.kms_key,
                 ..Default::default()
             };
             let copy = client.gateway().copy_image(request).await?.into_inner().image;

@@ -39,11 +39,13 @@ pub(crate) async fn run(client: &Client, command: SnapshotCommand) -> Result<()>
             let made = client.snapshots().create_snapshots(request).await?.into_inner();
             show(client, &made.snapshots)
         }
-        SnapshotCommand::Copy { snapshot, description, encrypt } => {
+        SnapshotCommand::Copy { snapshot, description, into } => {
             let request = CopySnapshotRequest {
+                source_region: into.from_region,
                 source_snapshot_id: snapshot,
                 description,
-                encrypted: encrypt,
+                encrypted: into.encrypt,
+                kms_key_id: into.kms_key,
                 request_id: request_id(),
                 ..Default::default()
             };

@@ -31,6 +31,13 @@ pub(crate) struct Made {
     pub(crate) token: String,
 }
 
+impl Wanted {
+    /// The same account, to have this token too.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), keys: Vec::new(), ..self.clone() }
+    }
+}
+
 /// Reads `NAME` or `NAME=ID`; the first is the operator's.
 pub(crate) fn parse(texts: &[String]) -> Result<Vec<Wanted>> {
     let one = |(at, text): (usize, &String)| {

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -34,6 +34,8 @@ pub(crate) struct Place {
     pub(crate) region: String,
     /// The gateways of the other regions.
     pub(crate) others: BTreeMap<String, SocketAddr>,
+    /// What sessions of regions' operators the others copy with; empty if there are no others.
+    pub(crate) tokens: BTreeMap<String, String>,
     /// Which of the loopback networks its machines are reached in, from 0.
     pub(crate) number: u8,
     pub(crate) simulated: bool,
@@ -43,7 +45,8 @@ impl Place {
     /// The only deployment on this machine.
     pub(crate) fn alone() -> Self {
         let region = REGION.to_owned();
-        Self { region, others: BTreeMap::new(), number: 0, simulated: false }
+        let (others, tokens) = (BTreeMap::new(), BTreeMap::new());
+        Self { region, others, tokens, number: 0, simulated: false }
     }
 }
 
@@ -155,12 +158,18 @@ impl Layout {
                 config
             }};
         }
+        let other = |name: &String, at: &SocketAddr| {
+            let token = place.tokens.get(name)?.clone();
+            let address = ServiceAddress::Tcp(at.to_string());
+            Some((name.clone(), vmint_storage::Region { address, token }))
+        };
         self.write("permissions", &settings!("permissions", vmint_permissions::Config))?;
         self.write("catalog", &settings!("catalog", vmint_catalog::Config))?;
         self.write("marketplace", &settings!("marketplace", vmint_marketplace::Config))?;
         let mut storage = settings!("storage", vmint_storage::Config);
         storage.exports_dir = self.data.join("exports");
         storage.keys_dir = self.data.join("storage-keys");
+        storage.regions = place.others.iter().filter_map(|(name, at)| other(name, at)).collect();
         self.write("storage", &storage)?;
         let mut launcher = settings!("launcher", vmint_launcher::Config);
         launcher.instances_dir = self.data.join("instances");
@@ -180,6 +189,36 @@ impl Layout {
 
     fn write(&self, name: &str, settings: &impl Serialize) -> Result<()> {
         let text = toml::to_string(settings).map_err(|error| Failure::new(error.to_string()))?;
-        Ok(fs::write(self.settings(name), text)?)
+        // Storage's hold what other regions let it in by.
+        write_private(&self.settings(name), &text)
     }
+
+    /// The token of a session of this deployment's operator, drawn at first, that other regions
+    /// copy with.
+    pub(crate) fn region_token(data: &Path) -> Result<String> {
+        let file = data.join("region.token");
+        match fs::read_to_string(&file) {
+            Ok(token) => Ok(token.trim().to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().recursive(true).mode(0o711).create(data)?;
+                let token = vmint_permissions::Token::random().reveal().to_owned();
+                write_private(&file, &token)?;
+                Ok(token)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Writes a file, whole or not at all, that only this user may read.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    let new = path.with_extension("new");
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(&new)?;
+    std::io::Write::write_all(&mut file, text.as_bytes())?;
+    file.sync_all()?;
+    Ok(fs::rename(new, path)?)
 }

@@ -7,6 +7,7 @@ mod status;
 mod supervisor;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     net::SocketAddr,
@@ -77,7 +78,7 @@ impl Deployment {
             this.stop().await;
             return Err(failure);
         }
-        let made = match this.bootstrap(accounts, profiles, further).await {
+        let made = match this.bootstrap(place, accounts, profiles, further).await {
             Ok(made) => made,
             Err(failure) => {
                 this.stop().await;
@@ -114,6 +115,7 @@ impl Deployment {
 
     async fn bootstrap(
         &self,
+        place: &Place,
         accounts: &[accounts::Wanted],
         profiles: &Path,
         further: Option<&str>,
@@ -121,6 +123,10 @@ impl Deployment {
         let trust = self.layout.trust.join(serve::OPERATOR);
         let address = self.layout.address("permissions");
         let made = accounts::make(&address, &trust, accounts).await?;
+        if let Some(token) = place.tokens.get(&place.region) {
+            let operator = accounts.first().map(|operator| operator.with_token(token));
+            accounts::make(&address, &trust, operator.as_slice()).await?;
+        }
         let url = self.layout.listen.to_string();
         accounts::keep(profiles, &made, &url, further)?;
         Ok(made)
@@ -150,11 +156,12 @@ pub(crate) async fn up(global: &Global, args: UpArgs) -> Result<()> {
     let handed = std::env::var(ACCESS_KEYS).unwrap_or_default();
     keys.extend(handed.lines().map(str::to_owned));
     let accounts = accounts::with_keys(accounts::parse(&accounts)?, &keys)?;
-    let places = places(&data, args.listen, &args.regions, args.simulated)?;
+    let mut places = places(&data, args.listen, &args.regions, args.simulated)?;
     let _running = Running::claim(&data)?;
     let several = if places.len() > 1 { args.regions.as_slice() } else { &[] };
     Layout::note_regions(&data, several)?;
     let (started, profiles) = (Instant::now(), Profiles::path(&data));
+    introduce(&mut places)?;
     let mut deployments: Vec<Deployment> = Vec::new();
     let mut shown = false;
     for (at, (dir, listen, place)) in places.iter().enumerate() {
@@ -199,6 +206,21 @@ pub(crate) async fn up(global: &Global, args: UpArgs) -> Result<()> {
         () = renew(trusts) => {}
     }
     stop_all(&mut deployments).await;
+    Ok(())
+}
+
+/// Gives several regions the tokens that they copy from one another with.
+fn introduce(places: &mut [(PathBuf, SocketAddr, Place)]) -> Result<()> {
+    if places.len() < 2 {
+        return Ok(());
+    }
+    let token = |(dir, _, place): &(PathBuf, SocketAddr, Place)| {
+        Ok((place.region.clone(), Layout::region_token(dir)?))
+    };
+    let tokens = places.iter().map(token).collect::<Result<BTreeMap<_, _>>>()?;
+    for (_, _, place) in places {
+        place.tokens.clone_from(&tokens);
+    }
     Ok(())
 }
 

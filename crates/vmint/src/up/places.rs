@@ -48,7 +48,8 @@ pub(super) fn places(
         let mut others = all.clone();
         others.remove(region);
         let number = number(at).unwrap_or_default();
-        let place = Place { region: region.clone(), others, number, simulated };
+        let tokens = BTreeMap::new();
+        let place = Place { region: region.clone(), others, tokens, number, simulated };
         (data.join(region), *listen, place)
     };
     Ok(regions.iter().zip(&addresses).zip(0..).map(one).collect())

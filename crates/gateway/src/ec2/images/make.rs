@@ -232,8 +232,7 @@ pub(super) async fn copy_image(mut call: Call) -> Answer {
     let request_id = call.request_id()?;
     let Call { front, caller, mut params, .. } = call;
     let (gateway, caller) = (&front.gateway, &caller);
-    let region = params.need("SourceRegion")?;
-    front.regions.must_be_own(&region)?;
+    let source_region = front.regions.source(params.need("SourceRegion")?)?;
     let specifications = params.tag_specifications(&["image"])?;
     let encrypted = params.flag("Encrypted")?.unwrap_or(false);
     let kms_key_id = params.text("KmsKeyId")?.unwrap_or_default();
@@ -242,7 +241,7 @@ pub(super) async fn copy_image(mut call: Call) -> Answer {
         return Err(Error::combination(text).into());
     }
     let request = CopyImageRequest {
-        source_region: String::new(),
+        source_region,
         source_image_id: params.need_id::<ImageKind>("SourceImageId")?.to_string(),
         name: params.need("Name")?,
         description: params.text("Description")?.unwrap_or_default(),

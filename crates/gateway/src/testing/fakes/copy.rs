@@ -12,7 +12,11 @@ fake! {
         let mut image = world.images[IMAGE].clone();
         image.name = "elsewhere".to_owned();
         image.owner_id = request.account_id;
-        Ok(storage::GetRemoteImageResponse { image: Some(image), disk_bytes: vec![2 << 30] })
+        Ok(storage::GetRemoteImageResponse {
+            image: Some(image),
+            disk_bytes: vec![2 << 30],
+            disk_encrypted: vec![false],
+        })
     }
     ensure_remote_copy("EnsureRemoteCopy" EnsureRemoteCopyRequest) -> EnsureRemoteCopyResponse
     |world, caller, request| {
