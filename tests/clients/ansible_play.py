@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 
-from stage import MAKER, RUN, SNAPSHOT, step
+from stage import FRIEND, MAKER, RUN, SNAPSHOT, step
 
 BIN = pathlib.Path(sys.executable).parent
 PLAY = pathlib.Path(__file__).with_name("ansible_play.yml")
@@ -19,7 +19,7 @@ print(f"amazon.aws {version}, {core.stdout.splitlines()[0]}")
 
 with step("the play"):
     command = [BIN / "ansible-playbook", "-i", "localhost,", PLAY,
-               "-e", f"run={RUN} snapshot={SNAPSHOT} ansible_python_interpreter={sys.executable}"]
+               "-e", f"run={RUN} snapshot={SNAPSHOT} friend={FRIEND.account} ansible_python_interpreter={sys.executable}"]
     environment = {**MAKER.environment(), "ANSIBLE_LOCALHOST_WARNING": "false",
                    "ANSIBLE_NOCOLOR": "1", "HOME": os.getcwd()}
     out = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use packages::has;
+
 use crate::{Result, clients, fuzz, layers, root};
 
 /// One check and how it went.

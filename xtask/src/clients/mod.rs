@@ -10,17 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Result, root};
+use crate::{Result, ci, root};
 use stage::Stage;
 
 /// One client: what it needs, and the script that drives it.
 struct Client {
     name: &'static str,
     script: &'static str,
-    /// To be had from the distribution; the program's path.
+    /// What must be installed already.
     program: Option<&'static str>,
     /// Packages for the virtual environment.
     packages: &'static [&'static str],
+    /// Modules for Node.js.
+    modules: &'static [&'static str],
     /// Among what runs with every change.
     always: bool,
 }
@@ -31,6 +33,7 @@ const CLIENTS: &[Client] = &[
         script: "boto3_life.py",
         program: None,
         packages: &["boto3"],
+        modules: &[],
         always: true,
     },
     Client {
@@ -38,6 +41,7 @@ const CLIENTS: &[Client] = &[
         script: "aws_cli_life.py",
         program: Some("/usr/bin/aws"),
         packages: &[],
+        modules: &[],
         always: true,
     },
     Client {
@@ -45,6 +49,15 @@ const CLIENTS: &[Client] = &[
         script: "packer_build.py",
         program: Some("/usr/bin/packer"),
         packages: &["boto3"],
+        modules: &[],
+        always: false,
+    },
+    Client {
+        name: "Packer amazon-ebssurrogate",
+        script: "packer_surrogate.py",
+        program: Some("/usr/bin/packer"),
+        packages: &["boto3"],
+        modules: &[],
         always: false,
     },
     Client {
@@ -52,6 +65,7 @@ const CLIENTS: &[Client] = &[
         script: "ansible_play.py",
         program: None,
         packages: &["ansible", "boto3"],
+        modules: &[],
         always: false,
     },
     Client {
@@ -59,6 +73,7 @@ const CLIENTS: &[Client] = &[
         script: "libcloud_life.py",
         program: None,
         packages: &["apache-libcloud"],
+        modules: &[],
         always: false,
     },
     Client {
@@ -66,6 +81,39 @@ const CLIENTS: &[Client] = &[
         script: "custodian_policies.py",
         program: None,
         packages: &["c7n", "boto3"],
+        modules: &[],
+        always: false,
+    },
+    Client {
+        name: "AWS SDK for JavaScript v3",
+        script: "js_life.cjs",
+        program: Some("node"),
+        packages: &[],
+        modules: &["@aws-sdk/client-ec2", "@aws-sdk/client-ebs", "@aws-sdk/client-sts"],
+        always: false,
+    },
+    Client {
+        name: "CDK's MachineImage.lookup",
+        script: "cdk_lookup.py",
+        program: Some("node"),
+        packages: &["boto3"],
+        modules: &["aws-cdk@2", "aws-cdk-lib@2", "constructs@10"],
+        always: false,
+    },
+    Client {
+        name: "EBS direct in coldsnap's calls (a client of our own)",
+        script: "direct_blocks.py",
+        program: None,
+        packages: &["boto3"],
+        modules: &[],
+        always: false,
+    },
+    Client {
+        name: "coldsnap",
+        script: "coldsnap_disk.py",
+        program: Some("coldsnap"),
+        packages: &["boto3"],
+        modules: &[],
         always: false,
     },
 ];
@@ -157,19 +205,24 @@ fn drive(client: &Client, stage: &Stage) -> Seen {
         took: began.elapsed(),
         steps,
     };
-    if let Some(program) = client.program.filter(|program| !Path::new(program).exists()) {
+    if let Some(program) = client.program.filter(|program| !is_installed(program)) {
         let why = format!("{program} is not installed");
         return seen(Outcome::Skipped(why), String::new(), Vec::new());
     }
-    let python = match python(client.packages) {
-        Ok(python) => python,
+    let script = root().join("tests/clients").join(client.script);
+    let interpreter = modules(client.modules).and_then(|()| {
+        let node = script.extension().is_some_and(|extension| extension == "cjs");
+        if node { Ok("node".into()) } else { python(client.packages) }
+    });
+    let interpreter = match interpreter {
+        Ok(interpreter) => interpreter,
         Err(error) => {
             let why = format!("it cannot be installed: {error}");
             return seen(Outcome::Skipped(why), String::new(), Vec::new());
         }
     };
-    let script = root().join("tests/clients").join(client.script);
-    let out = stage.command(&python).arg(script).output();
+    let modules = node_dir().join("node_modules");
+    let out = stage.command(&interpreter).env("NODE_PATH", modules).arg(script).output();
     let (text, good) = match out {
         Ok(out) => {
             let text = [out.stdout, out.stderr].concat();
@@ -183,6 +236,26 @@ fn drive(client: &Client, stage: &Stage) -> Seen {
     let steps = lines.filter_map(|line| line.strip_prefix("ok "));
     let steps = steps.map(|step| step.trim().to_owned()).collect();
     seen(if good { Outcome::Passed } else { Outcome::Failed }, version, steps)
+}
+
+/// Whether a program is at its path or, by its name alone, on the search path.
+fn is_installed(program: &str) -> bool {
+    Path::new(program).is_file() || ci::has(program)
+}
+
+fn node_dir() -> PathBuf {
+    root().join("target/clients/node")
+}
+
+/// Has npm install `modules` where scripts find them.
+fn modules(modules: &[&str]) -> Result {
+    if modules.is_empty() {
+        return Ok(());
+    }
+    fs::create_dir_all(node_dir())?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"]).arg(node_dir());
+    done(npm.args(modules))
 }
 
 /// The interpreter of a virtual environment that has `packages`.
