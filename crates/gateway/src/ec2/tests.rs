@@ -1,6 +1,7 @@
 //! The face from outside, with fake services behind it.
 
 mod network;
+mod odd;
 
 use std::collections::BTreeMap;
 

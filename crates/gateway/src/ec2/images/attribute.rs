@@ -170,7 +170,7 @@ impl Change {
     fn read(params: &mut Params, id: &str) -> Result<Self, Error> {
         let mut change = Self::default();
         id.clone_into(&mut change.sharing.image_id);
-        let attribute = params.text("Attribute")?;
+        let attribute = params.text("Attribute")?.map(small);
         let value = params.raw("Value")?;
         let imds = params.inside("ImdsSupport", |inner| inner.text("Value"))?.flatten();
         change.description = params.inside("Description", |inner| inner.raw("Value"))?.flatten();
@@ -273,6 +273,15 @@ impl Change {
     }
 }
 
+/// An attribute's name with its first letter small: some clients write it large.
+fn small(name: String) -> String {
+    let mut letters = name.chars();
+    match letters.next() {
+        Some(first) => first.to_lowercase().chain(letters).collect(),
+        None => name,
+    }
+}
+
 pub(super) const RESET: Operation =
     Operation::new("ResetImageAttribute", &["ImageId!", "Attribute!"]);
 
@@ -290,4 +299,25 @@ pub(super) async fn reset(mut call: Call) -> Answer {
     };
     gateway.modify_launch_permission(caller, request).await?;
     Ok(Xml::done())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(query: &str) -> Change {
+        Change::read(&mut Params::from_query(query).unwrap(), "ami-1").unwrap()
+    }
+
+    #[test]
+    fn attributes_are_named_as_clients_name_them() {
+        for name in ["launchPermission", "LaunchPermission"] {
+            let add = format!("Attribute={name}&LaunchPermission.Add.1.UserId=200000000002");
+            assert_eq!(read(&add).sharing.add_account_ids, ["200000000002"]);
+        }
+        for name in ["description", "Description"] {
+            let change = read(&format!("Attribute={name}&Description.Value=text"));
+            assert_eq!(change.description.as_deref(), Some("text"));
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Security groups and their rules.
 
-use vmint_ec2::{Code, Error};
+use vmint_ec2::{Code, Error, query::Tag};
 
 /// Rules of a kind that one group may have.
 pub(super) const MAX_RULES: usize = 200;
@@ -13,6 +13,8 @@ pub(in super::super) struct Group {
     pub(super) description: String,
     pub(super) ingress: Vec<Rule>,
     pub(super) egress: Vec<Rule>,
+    /// In the order of their keys.
+    pub(super) tags: Vec<Tag>,
 }
 
 /// One thing a group lets through.
@@ -54,7 +56,8 @@ impl Group {
     /// A new group lets everything out and nothing in.
     pub(super) fn new(id: String, name: String, description: String) -> Self {
         let out = Rule::everything(Peer::V4("0.0.0.0/0".to_owned()));
-        Self { id, name, description, ingress: Vec::new(), egress: vec![out] }
+        let (ingress, egress) = (Vec::new(), vec![out]);
+        Self { id, name, description, ingress, egress, tags: Vec::new() }
     }
 
     pub(super) fn rules(&mut self, egress: bool) -> &mut Vec<Rule> {

@@ -1,21 +1,33 @@
 //! Security groups: made, described, deleted.
 
-use vmint_api::{launcher::v1::ListInstancesRequest, types::v1::Filter};
-use vmint_ec2::{Code, Error, Operation, Xml};
+use vmint_api::{
+    launcher::v1::ListInstancesRequest,
+    types::v1::{self, Filter},
+};
+use vmint_ec2::{Code, Error, Operation, Params, Xml, query::Tag};
 
 use super::{
     Answer, Call, Group,
     group::{Peer, Rule},
 };
-use crate::ec2::filter;
+use crate::ec2::{filter, held, tags::Change};
 
 pub(super) const DESCRIBE: Operation = Operation::new(
     "DescribeSecurityGroups",
     &["GroupId.N", "GroupName.N", "Filter.N.Name", "Filter.N.Value.N", "MaxResults", "NextToken"],
 )
 .filters(&["description", "group-id", "group-name", "owner-id", "tag:*", "tag-key", "vpc-id"]);
-pub(super) const CREATE: Operation =
-    Operation::new("CreateSecurityGroup", &["GroupName!", "GroupDescription!", "VpcId"]);
+pub(super) const CREATE: Operation = Operation::new(
+    "CreateSecurityGroup",
+    &[
+        "GroupName!",
+        "GroupDescription!",
+        "VpcId",
+        "TagSpecification.N.ResourceType",
+        "TagSpecification.N.Tag.N.Key",
+        "TagSpecification.N.Tag.N.Value",
+    ],
+);
 pub(super) const DELETE: Operation =
     Operation::new("DeleteSecurityGroup", &["GroupId", "GroupName"]);
 
@@ -24,7 +36,7 @@ const LIVE: [&str; 5] = ["pending", "running", "stopping", "stopped", "shutting-
 
 pub(super) async fn describe_security_groups(mut call: Call) -> Answer {
     let (ids, names) = (call.params.list("GroupId")?, call.params.list("GroupName")?);
-    let filters = call.params.filters()?;
+    let (page, filters) = (call.params.page(5, 1000)?, call.params.filters()?);
     let network = call.network()?;
     network.must_have_groups(&ids)?;
     for name in &names {
@@ -40,9 +52,18 @@ pub(super) async fn describe_security_groups(mut call: Call) -> Answer {
                 "description" => vec![group.description.clone()],
                 "owner-id" => vec![network.account.clone()],
                 "vpc-id" => vec![network.vpc()],
-                _ => Vec::new(),
+                "tag-key" => group.tags.iter().map(|tag| tag.key.clone()).collect(),
+                _ => {
+                    let has = |tag: &&Tag| name.strip_prefix("tag:") == Some(&tag.key);
+                    group.tags.iter().filter(has).map(|tag| tag.value.clone()).collect()
+                }
             })
     });
+    let mut shown = shown.collect::<Vec<_>>();
+    shown.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    let listing = "DescribeSecurityGroups";
+    let (shown, next) =
+        held::page(&network.account, listing, &filters, &page, shown, |it| it.id.clone())?;
     let mut xml = Xml::new();
     xml.items("securityGroupInfo", shown, |xml, group| {
         xml.text("ownerId", &network.account)
@@ -52,9 +73,16 @@ pub(super) async fn describe_security_groups(mut call: Call) -> Answer {
             .text("vpcId", network.vpc());
         permissions(xml, "ipPermissions", &group.ingress);
         permissions(xml, "ipPermissionsEgress", &group.egress);
-        xml.empty("tagSet");
-    });
+        tags(xml, &group.tags);
+    })
+    .maybe("nextToken", next);
     Ok(xml)
+}
+
+fn tags(xml: &mut Xml, tags: &[Tag]) {
+    xml.items("tagSet", tags, |xml, tag| {
+        xml.text("key", &tag.key).text("value", &tag.value);
+    });
 }
 
 /// Rules of the same protocol and ports are one permission.
@@ -115,11 +143,17 @@ pub(super) async fn create_security_group(mut call: Call) -> Answer {
     // The same request makes the same group.
     let id = network.id(&format!("sg-{}", call.request_id()?));
     let id = format!("sg-{}", id.rsplit('-').next().unwrap_or_default());
-    let group = Group::new(id.clone(), name, description);
+    let mut group = Group::new(id.clone(), name, description);
+    let specifications = call.params.tag_specifications(&["security-group"])?;
+    let given = Params::tags_for(&specifications, "security-group").into_iter();
+    let given = given.map(|tag| v1::Tag { key: tag.key, value: tag.value });
+    group.tag(&Change::Put(given.collect()))?;
+    let tagged = group.tags.clone();
     call.front.groups.insert(network.account.clone(), group).await?;
     let mut xml = Xml::done();
     let arn = format!("arn:aws:ec2:{}:{}:security-group/{id}", network.region, network.account);
-    xml.text("groupId", &id).text("securityGroupArn", arn).empty("tagSet");
+    xml.text("groupId", &id).text("securityGroupArn", arn);
+    tags(&mut xml, &tagged);
     Ok(xml)
 }
 

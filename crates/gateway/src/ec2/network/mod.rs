@@ -11,6 +11,7 @@ mod groups;
 mod rule_ids;
 mod rules;
 mod store;
+mod tags;
 
 use vmint_ec2::{Code, Error};
 

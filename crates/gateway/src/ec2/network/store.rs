@@ -1,6 +1,6 @@
 //! Security groups on disk.
 
-use vmint_ec2::{Code, Error};
+use vmint_ec2::{Code, Error, query::Tag};
 use vmint_store::{Store, StoreError, Table, Tx, TxError};
 
 use super::{
@@ -113,6 +113,16 @@ struct GroupRecord {
     ingress: Vec<RuleRecord>,
     #[prost(message, repeated, tag = "4")]
     egress: Vec<RuleRecord>,
+    #[prost(message, repeated, tag = "5")]
+    tags: Vec<TagRecord>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct TagRecord {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -144,6 +154,11 @@ impl GroupRecord {
             description: group.description.clone(),
             ingress: group.ingress.iter().map(RuleRecord::of).collect(),
             egress: group.egress.iter().map(RuleRecord::of).collect(),
+            tags: group
+                .tags
+                .iter()
+                .map(|tag| TagRecord { key: tag.key.clone(), value: tag.value.clone() })
+                .collect(),
         }
     }
 
@@ -154,6 +169,7 @@ impl GroupRecord {
             description: self.description,
             ingress: self.ingress.into_iter().map(RuleRecord::into_rule).collect(),
             egress: self.egress.into_iter().map(RuleRecord::into_rule).collect(),
+            tags: self.tags.into_iter().map(|tag| Tag { key: tag.key, value: tag.value }).collect(),
         }
     }
 }

@@ -62,3 +62,23 @@ async fn addresses_are_their_machines() {
     let wanted = ask("owner", format!("{list}&PublicIp.1=192.0.2.1"));
     assert_eq!(refused(&open, &wanted).await.1, "InvalidAddress.NotFound");
 }
+
+#[tokio::test]
+async fn groups_are_tagged_as_they_are_made_and_found_by_it() {
+    let open = alone().await;
+    let specification = "TagSpecification.1.ResourceType=security-group\
+         &TagSpecification.1.Tag.1.Key=Stage&TagSpecification.1.Tag.1.Value=test";
+    for (name, tags) in [("web", specification), ("db", "")] {
+        let make = format!("CreateSecurityGroup&GroupName={name}&GroupDescription=text&{tags}");
+        assert_eq!(told(&open, &ask("owner", format!("Action={make}"))).await.0, 200);
+    }
+    let list = "Action=DescribeSecurityGroups";
+    for filter in ["tag:Stage&Filter.1.Value.1=te*", "tag-key&Filter.1.Value.1=Stage"] {
+        let (_, found) = told(&open, &ask("owner", format!("{list}&Filter.1.Name={filter}"))).await;
+        assert_eq!(element(&found, "groupName").as_deref(), Some("web"), "{found}");
+        assert!(
+            found.contains("<value>test</value>") && !found.contains("<groupName>db"),
+            "{found}"
+        );
+    }
+}
