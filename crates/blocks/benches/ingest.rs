@@ -10,7 +10,10 @@ use std::{
     fs,
     hint::black_box,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::Instant,
 };
@@ -22,7 +25,7 @@ const PIECE: usize = 64 << 10;
 const ROUNDS: usize = 5;
 
 fn main() {
-    let data = data();
+    let data = Arc::new(data());
     let mib = data.len() as f64 / f64::from(1 << 20);
     let cores = thread::available_parallelism().map_or(2, usize::from);
     println!("{mib:.0} MiB of files, {cores} cores, load {}", load());
@@ -33,11 +36,15 @@ fn main() {
         let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).expect("a place");
         let store = BlockStore::open(dir.path(), Options::default()).expect("a store");
         let ingest = || {
-            let mut ingest = store.ingest(domain, data.len() as u64).expect("an ingest");
-            for (part, at) in data.chunks(1 << 20).zip((0..).step_by(1 << 20)) {
-                ingest.write(at, part).expect("a write");
-            }
-            ingest.finish().expect("durable")
+            let (size, data) = (data.len() as u64, data.clone());
+            let read = move |at: u64, out: &mut [u8]| {
+                let at = at as usize;
+                out.copy_from_slice(&data[at..at + out.len()]);
+                Ok(())
+            };
+            let all = [Ok(0..size)];
+            let done = store.ingest_from(domain, size, all, Arc::new(read), &mut |_| true);
+            done.expect("durable")
         };
         times[1].push(measure(|| drop(ingest())));
         times[2].push(measure(|| limit(&data, cores, false)));

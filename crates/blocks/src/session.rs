@@ -170,25 +170,45 @@ impl Session {
         if self.batch.pieces.is_empty() {
             return Ok(());
         }
+        self.make_room()?;
+        let mut next = Batch { bytes: self.spare.pop().unwrap_or_default(), pieces: Vec::new() };
+        next.bytes.reserve(BATCH + crate::pack::MAX_CHUNK);
+        let batch = std::mem::replace(&mut self.batch, next);
+        self.submit(move |store, keys| work::take(store, keys, batch));
+        Ok(())
+    }
+
+    /// Has a worker make chunks of the region turned to.
+    pub(crate) fn hand_out(
+        &mut self,
+        work: impl FnOnce(&Inner, &Keys) -> Result<Done> + Send + 'static,
+    ) -> Result<()> {
+        self.make_room()?;
+        self.submit(work);
+        Ok(())
+    }
+
+    /// Takes in what is done, and waits while as much is under way as may be.
+    fn make_room(&mut self) -> Result<()> {
         while let Ok(done) = self.results.1.try_recv() {
             self.collect(done)?;
         }
         while self.under_way >= UNDER_WAY.min(self.store.pool.size * 2 + 2) {
             self.wait()?;
         }
-        let mut next = Batch { bytes: self.spare.pop().unwrap_or_default(), pieces: Vec::new() };
-        next.bytes.reserve(BATCH + crate::pack::MAX_CHUNK);
-        let batch = std::mem::replace(&mut self.batch, next);
+        Ok(())
+    }
+
+    fn submit(&mut self, work: impl FnOnce(&Inner, &Keys) -> Result<Done> + Send + 'static) {
         let (store, keys, results) =
             (self.store.clone(), self.keys.clone(), self.results.0.clone());
         self.under_way += 1;
         self.store.pool.submit(move || {
-            let done = catch_unwind(AssertUnwindSafe(|| work::process(&store, &keys, batch)));
+            let done = catch_unwind(AssertUnwindSafe(|| work(&store, &keys)));
             drop(store);
             // Nobody listens if the session was dropped.
             let _ = results.send(done.unwrap_or(Err(BlocksError::Worker)));
         });
-        Ok(())
     }
 
     fn wait(&mut self) -> Result<()> {
@@ -205,7 +225,9 @@ impl Session {
         for (region, entry) in done.entries.drain(..) {
             self.regions.entry(region).or_default().push(entry);
         }
-        self.spare.push(done.bytes);
+        if done.bytes.capacity() > 0 {
+            self.spare.push(done.bytes);
+        }
         Ok(())
     }
 

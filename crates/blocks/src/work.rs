@@ -64,18 +64,40 @@ thread_local! {
     };
 }
 
-pub(crate) fn process(store: &Inner, keys: &Keys, batch: Batch) -> Result<Done> {
-    TOOLS.with_borrow_mut(|tools| tools.process(store, keys, batch))
+/// Stores the chunks of a batch.
+pub(crate) fn take(store: &Inner, keys: &Keys, batch: Batch) -> Result<Done> {
+    let mut done = Done::default();
+    process(store, keys, &batch.bytes, &batch.pieces, &mut done)?;
+    done.bytes = batch.bytes;
+    done.bytes.clear();
+    Ok(done)
+}
+
+/// Stores `pieces` of `bytes` and adds what became of them to `done`.
+pub(crate) fn process(
+    store: &Inner,
+    keys: &Keys,
+    bytes: &[u8],
+    pieces: &[Piece],
+    done: &mut Done,
+) -> Result<()> {
+    TOOLS.with_borrow_mut(|tools| tools.process(store, keys, bytes, pieces, done))
 }
 
 impl Tools {
-    fn process(&mut self, store: &Inner, keys: &Keys, batch: Batch) -> Result<Done> {
-        let mut done = Done::default();
+    fn process(
+        &mut self,
+        store: &Inner,
+        keys: &Keys,
+        bytes: &[u8],
+        pieces: &[Piece],
+        done: &mut Done,
+    ) -> Result<()> {
         let mut fresh: Vec<(Record, usize)> = Vec::new();
         let epoch = store.pins.epoch();
         self.records.clear();
-        for piece in &batch.pieces {
-            let raw = &batch.bytes[piece.at..piece.at + usize::from(piece.blocks) * BLOCK];
+        for piece in pieces {
+            let raw = &bytes[piece.at..piece.at + usize::from(piece.blocks) * BLOCK];
             let id = keys.id(Kind::Data, raw);
             let entry = Entry { start: piece.start, blocks: piece.blocks, id };
             done.entries.push((piece.region, entry));
@@ -90,11 +112,9 @@ impl Tools {
             }
         }
         if !fresh.is_empty() {
-            done.stored_bytes = store.append(&self.records, &fresh)?;
+            done.stored_bytes += store.append(&self.records, &fresh)?;
         }
-        done.bytes = batch.bytes;
-        done.bytes.clear();
-        Ok(done)
+        Ok(())
     }
 
     /// Appends the record of a chunk to `records`, compressed if that saves 6 % or more.

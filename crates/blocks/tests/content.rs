@@ -5,11 +5,13 @@
 
 mod sample;
 
-use std::ops::Range;
+use std::{io::ErrorKind, ops::Range, sync::Arc};
 
 use proptest::prelude::*;
 use sample::{content, fill};
-use vmint_blocks::{BlockStore, Domain, ExtentKind, Options, REGION_BYTES, Root, Sealed, Tree};
+use vmint_blocks::{
+    BlockStore, BlocksError, Domain, ExtentKind, Options, REGION_BYTES, Root, Sealed, Tree,
+};
 
 const REGION: usize = REGION_BYTES as usize;
 
@@ -28,6 +30,57 @@ fn ingest(store: &BlockStore, bytes: &[u8]) -> Sealed {
     let mut ingest = store.ingest(domain(), bytes.len() as u64).unwrap();
     ingest.write(0, bytes).unwrap();
     ingest.finish().unwrap()
+}
+
+fn ingest_from(
+    store: &BlockStore,
+    bytes: &[u8],
+    extents: Vec<Range<u64>>,
+) -> Result<Sealed, BlocksError> {
+    let (size, bytes) = (bytes.len() as u64, bytes.to_vec());
+    let read = move |at: u64, out: &mut [u8]| {
+        let at = at as usize;
+        out.copy_from_slice(bytes.get(at..at + out.len()).ok_or(ErrorKind::UnexpectedEof)?);
+        Ok(())
+    };
+    let extents = extents.into_iter().map(Ok);
+    store.ingest_from(domain(), size, extents, Arc::new(read), &mut |_| true)
+}
+
+#[test]
+fn what_cannot_be_read_or_is_out_of_order_is_refused_and_leaves_the_store_in_order() {
+    let (_dir, store) = store();
+    let bytes = content(2 * REGION, 5);
+    let size = bytes.len() as u64;
+    let at = 5 << 20;
+    let backwards = vec![size - 4096..size, 0..4096];
+    assert!(matches!(
+        ingest_from(&store, &bytes, backwards),
+        Err(BlocksError::OutOfOrder { offset: 0, .. })
+    ));
+    let beyond = vec![0..size + 1];
+    assert!(matches!(ingest_from(&store, &bytes, beyond), Err(BlocksError::OutOfRange { .. })));
+    let fails = move |from: u64, out: &mut [u8]| {
+        out.fill(1);
+        if (from..from + out.len() as u64).contains(&at) {
+            Err(ErrorKind::PermissionDenied.into())
+        } else {
+            Ok(())
+        }
+    };
+    let all = [Ok(0..size)];
+    let failed = store.ingest_from(domain(), size, all, Arc::new(fails), &mut |_| true);
+    assert!(matches!(failed, Err(BlocksError::Source(error))
+        if error.kind() == ErrorKind::PermissionDenied));
+    let ones = |_: u64, out: &mut [u8]| {
+        out.fill(1);
+        Ok(())
+    };
+    let stopped = store.ingest_from(domain(), size, [Ok(0..size)], Arc::new(ones), &mut |_| false);
+    assert!(matches!(stopped, Err(BlocksError::Source(error))
+        if error.kind() == ErrorKind::Interrupted));
+    let whole = ingest_from(&store, &bytes, vec![0..size]).unwrap();
+    assert_eq!(whole.root, ingest(&store, &bytes).root);
 }
 
 fn tree(store: &BlockStore, sealed: &Sealed) -> Tree {
@@ -67,11 +120,13 @@ proptest! {
         cuts.retain(|cut| *cut <= size);
         cuts.sort_unstable();
         let mut parts = store.ingest(domain(), size as u64).unwrap();
+        let mut extents: Vec<Range<u64>> = Vec::new();
         for part in cuts.windows(2) {
             for at in (part[0]..part[1]).step_by(10_000) {
                 let piece = &bytes[at..(at + 10_000).min(part[1])];
                 if piece.iter().any(|&byte| byte != 0) {
                     parts.write(at as u64, piece).unwrap();
+                    extents.push(at as u64..(at + piece.len()) as u64);
                 }
             }
         }
@@ -79,6 +134,13 @@ proptest! {
         prop_assert_eq!(parts.root, whole.root);
         prop_assert_eq!(parts.new_bytes, 0);
         prop_assert_eq!(parts.zero_bytes, whole.zero_bytes);
+        // Read by the workers, in another store.
+        let (_other_dir, other) = self::store();
+        let read = ingest_from(&other, &bytes, extents.clone()).unwrap();
+        prop_assert_eq!(read.root, whole.root);
+        prop_assert_eq!((read.new_bytes + read.known_bytes, read.zero_bytes),
+            (whole.new_bytes + whole.known_bytes, whole.zero_bytes));
+        prop_assert!(all(&self::tree(&other, &read)) == bytes);
         let tree = tree(&store, &whole);
         prop_assert!(all(&tree) == bytes);
         for (at, length) in reads {

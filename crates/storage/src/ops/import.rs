@@ -1,11 +1,11 @@
 //! A disk file becomes a snapshot.
 
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc};
 
 use prost::Message as _;
-use vmint_blocks::{Sealed, Tree};
+use vmint_blocks::{BlocksError, Sealed, Tree};
 use vmint_ids::{AccountId, SnapshotId};
-use vmint_images::{Disk, Format, Limits, Opener};
+use vmint_images::{Disk, Format, ImageError, Limits, Opener, Source};
 use vmint_store::Asked;
 
 use crate::{
@@ -106,7 +106,7 @@ impl Storage {
             let unfolding = storage.staging()?;
             let opener = Opener::new(&limits).declared(declared).staging(&unfolding);
             let disk = opener.open(staged)?;
-            storage.take_in(account, &disk, &mut |_, _| Ok(()))
+            storage.take_in(account, disk, &mut |_, _| Ok(()))
         })
         .await?;
         let question = Question {
@@ -153,27 +153,35 @@ impl Storage {
     pub(super) fn take_in(
         &self,
         account: AccountId,
-        disk: &Disk,
+        disk: Disk,
         progress: &mut Progress<'_>,
     ) -> Result<TakenIn> {
-        let size_bytes = disk.size_bytes();
-        let mut ingest = self.blocks.ingest(self.domain(account, None)?, size_bytes)?;
-        let mut piece = vec![0; PIECE];
-        for extent in disk.extents() {
-            let extent = extent?;
-            let mut at = extent.start;
-            while at < extent.end {
-                let left = usize::try_from(extent.end - at).unwrap_or(PIECE);
-                let piece = &mut piece[..left.min(PIECE)];
-                disk.read_at(at, piece)?;
-                ingest.write(at, piece)?;
-                at += piece.len() as u64;
-                progress(at, size_bytes)?;
-            }
+        let (size_bytes, format) = (disk.size_bytes(), disk.format());
+        let domain = self.domain(account, None)?;
+        let disk = Arc::new(disk);
+        let reader = disk.clone();
+        let read = move |at: u64, buffer: &mut [u8]| Source::read_at(&*reader, at, buffer);
+        let extents = disk.extents().map(|extent| extent.map_err(io::Error::other));
+        let mut stopped = None;
+        let sealed =
+            self.blocks.ingest_from(domain, size_bytes, extents, Arc::new(read), &mut |at| {
+                match progress(at, size_bytes) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        stopped = Some(error);
+                        false
+                    }
+                }
+            });
+        if let Some(stopped) = stopped {
+            return Err(stopped);
         }
-        let sealed = ingest.finish()?;
+        let sealed = sealed.map_err(|error| match error {
+            BlocksError::Source(source) => source_fault(source),
+            other => other.into(),
+        })?;
         let content = Content { domain: account, lineage: None, root: sealed.root, size_bytes };
-        Ok((content, sealed, disk.format()))
+        Ok((content, sealed, format))
     }
 
     /// Puts a raw disk into blocks that differs from a snapshot only where it
@@ -205,6 +213,14 @@ impl Storage {
         let base = base.content().ok_or(StorageError::Damaged)?;
         let content = Content { root: sealed.root, size_bytes, ..base };
         Ok((content, sealed, disk.format()))
+    }
+}
+
+/// What kept a disk from being read: mostly its own bytes.
+fn source_fault(error: io::Error) -> StorageError {
+    match error.downcast::<ImageError>() {
+        Ok(image) => image.into(),
+        Err(error) => error.into(),
     }
 }
 

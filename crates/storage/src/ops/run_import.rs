@@ -124,7 +124,7 @@ impl Storage {
                 let file_bytes = Source::len(&file);
                 let disk = opener.declared(declared).open(file)?;
                 converting()?;
-                return Ok((storage.take_in(account, &disk, &mut progress)?, file_bytes, None));
+                return Ok((storage.take_in(account, disk, &mut progress)?, file_bytes, None));
             };
             let tree = storage.tree(&from.content().ok_or(StorageError::Damaged)?)?;
             let staged = Staged::new(file, tree.clone(), taken);
