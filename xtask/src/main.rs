@@ -21,7 +21,8 @@ const USAGE: &str = "cargo xtask <tool>
   stories         list what no test proves: the promises, and EC2's semantics
   golden          write the pages that are made from code
   fuzz [target]   give strangers' bytes to what parses them; --seconds N, 60 without
-  bench <name>    measure: store, launch; each beside a limit or a peer";
+  bench <name>    measure: store, storage, launch, ec2; each beside a limit or a peer;
+                  --quick shows that it works, and records nothing";
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -34,7 +35,8 @@ fn main() -> ExitCode {
         ["stories"] => stories::run(),
         ["golden"] => golden::run(),
         ["fuzz", rest @ ..] => fuzz::run(rest),
-        ["bench", name] => bench::run(name),
+        ["bench", name] => bench::run(name, false),
+        ["bench", name, "--quick"] => bench::run(name, true),
         _ => Err(USAGE.into()),
     };
     match outcome {

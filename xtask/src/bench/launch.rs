@@ -2,22 +2,23 @@
 //! phase, beside the same machine started by hand on a local raw file; and a
 //! disk of 64 GiB beside one of 1 GiB.
 
+mod launches;
 mod plain;
 mod report;
-mod stack;
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crate::{Result, root};
+use super::stack::{self, Stack, binary};
+use crate::Result;
 use plain::Recipe;
-use report::{Host, Phases, Runs, Sample};
-use stack::Stack;
+pub(super) use report::{Boots, Host, Runs};
+use report::{Phases, Sample};
 
 /// Of the disks, in GiB.
 const SIZES: [u64; 2] = [1, 64];
@@ -28,7 +29,13 @@ const MARKER: &str = "as init process";
 
 /// Runs the comparison, prints it, and adds it to `docs/benchmarks.md`.
 pub(crate) fn run() -> Result {
-    let vmint = binary()?;
+    let (runs, host) = gather(ROUNDS, false)?;
+    super::publish(&report::write(&runs, &host)?, false)
+}
+
+/// Builds the disks, starts a deployment, and launches `rounds` times each.
+pub(super) fn gather(rounds: usize, quick: bool) -> Result<(Runs, Host)> {
+    let vmint = binary(quick)?;
     // Short, because unix sockets lie in it.
     let dir = tempfile::Builder::new().prefix("vmb-").tempdir_in("/tmp")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -40,29 +47,29 @@ pub(crate) fn run() -> Result {
         build.args(["image", "build", "--size-gib", &gib.to_string()]).arg(disk);
         stack::run(&mut build)?;
     }
-    let stack = Stack::start(&vmint, &dir.path().join("d"))?;
-    let measured = runtime.block_on(measure(&stack, &disks, dir.path()));
+    let stack = Stack::start(&vmint, &dir.path().join("d"), &[])?;
+    let measured = runtime.block_on(measure(&stack, &disks, dir.path(), rounds));
     // Machines outlive the services, so they are ended first.
     let ended = runtime.block_on(stack.end_machines());
     drop(stack);
-    let (runs, host) = measured?;
+    let measured = measured?;
     ended?;
-    let text = report::write(&runs, &host)?;
-    println!("{text}");
-    let path = root().join("docs/benchmarks.md");
-    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    write!(file, "{text}")?;
-    Ok(())
+    Ok(measured)
 }
 
-async fn measure(stack: &Stack, disks: &[PathBuf; 2], dir: &Path) -> Result<(Runs, Host)> {
+async fn measure(
+    stack: &Stack,
+    disks: &[PathBuf; 2],
+    dir: &Path,
+    rounds: usize,
+) -> Result<(Runs, Host)> {
     let mut images = Vec::new();
     for (gib, disk) in SIZES.iter().zip(disks) {
         images.push(stack.import(disk, &format!("bench-{gib}"))?);
     }
     let before = load()?;
     let (mut runs, mut cold, mut accelerator) = (Runs::default(), Vec::new(), String::new());
-    for round in 0..=ROUNDS {
+    for round in 0..=rounds {
         // Who was first comes last in the next round.
         let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
         for n in order {
@@ -90,30 +97,36 @@ async fn measure(stack: &Stack, disks: &[PathBuf; 2], dir: &Path) -> Result<(Run
             }
         }
     }
-    let host = Host { accelerator, load: (before, load()?), commit_ms: commit_ms(dir)?, cold };
-    Ok((runs, host))
+    let booted = boots(stack, &images[0], rounds).await?;
+    let (load, commit_ms) = ((before, load()?), commit_ms(dir)?);
+    Ok((runs, Host { accelerator, load, commit_ms, cold, boots: booted }))
+}
+
+/// Boots an image with nothing of it in memory, and again right after.
+async fn boots(stack: &Stack, image: &str, rounds: usize) -> Result<Boots> {
+    let mut boots = Boots::default();
+    for round in 0..rounds {
+        stack.forget_blocks().await?;
+        let before = stack.storage_bytes()?;
+        let (cold, _) = stack.launch(image).await?;
+        let after = stack.storage_bytes()?;
+        let (warm, _) = stack.launch(image).await?;
+        eprintln!(
+            "round {round}: user space after {:.0} ms cold, {:.0} ms warm",
+            cold.phases.marker, warm.phases.marker
+        );
+        boots.cold.push(cold.phases.marker);
+        boots.warm.push(warm.phases.marker);
+        boots.read.push(after.0 - before.0);
+        boots.served.push(after.1 - before.1);
+    }
+    Ok(boots)
 }
 
 fn plain(recipe: &Recipe, disk: &Path, dir: &Path) -> Result<Phases> {
     let ran = recipe.run(disk, dir);
     fs::remove_file(disk)?;
     ran
-}
-
-/// The release build, made if it is not there.
-fn binary() -> Result<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
-    let vmint = target.join("release/vmint");
-    if !vmint.is_file() {
-        eprintln!("building {}", vmint.display());
-        let mut build = Command::new("nice");
-        build.args(["cargo", "build", "--release", "--package", "vmint"]);
-        let status = build.current_dir(root()).status()?;
-        if !status.success() {
-            return Err("the release build failed: see above".into());
-        }
-    }
-    Ok(vmint)
 }
 
 /// A copy that keeps the holes.

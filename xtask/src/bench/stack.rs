@@ -1,46 +1,36 @@
-//! A deployment of its own, and launches in it.
+//! A deployment of its own, started by `vmint up` and ended with its owner.
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Lines},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
-use tokio_stream::StreamExt as _;
-use vmint_api::{
-    gateway::v1::{
-        RunInstancesRequest, TerminateInstancesRequest,
-        gateway_service_client::GatewayServiceClient,
-    },
-    launcher::v1::{
-        GetInstanceRequest, Instance, InstanceState, ListInstancesRequest, StreamConsoleRequest,
-        launcher_service_client::LauncherServiceClient,
-    },
-    storage::v1::{ListVolumesRequest, storage_service_client::StorageServiceClient},
-};
-use vmint_rpc::{Channel, ServiceAddress, connect_plain, new_request_id};
+use vmint_rpc::{Channel, ServiceAddress, connect_plain};
 
-use super::{MARKER, now, plain::Recipe, report::Phases};
-use crate::Result;
+use super::clock;
+use crate::{Result, root};
 
-const ACCOUNT: &str = "bench=100000000001";
+/// The first account, the operator's.
+pub(super) const ACCOUNT: &str = "bench=100000000001";
 const READY: Duration = Duration::from_mins(1);
-const BOOT: Duration = Duration::from_mins(3);
-const LOOK: Duration = Duration::from_millis(10);
 
 /// All services, started by `vmint up`.
 pub(super) struct Stack {
-    vmint: PathBuf,
-    data: PathBuf,
-    channel: Channel,
+    pub(super) vmint: PathBuf,
+    pub(super) data: PathBuf,
+    /// To the gateway, as the first account.
+    pub(super) channel: Channel,
+    /// Where that is.
+    pub(super) address: String,
     _up: Up,
 }
 
 /// The supervisor; ends the services when it is asked to.
-struct Up(Child);
+struct Up(Child, Option<Lines<BufReader<ChildStdout>>>);
 
 impl Drop for Up {
     fn drop(&mut self) {
@@ -49,38 +39,52 @@ impl Drop for Up {
     }
 }
 
-/// One launch through vmint.
-pub(super) struct Launched {
-    pub(super) phases: Phases,
-    pub(super) accelerator: String,
-}
-
 impl Stack {
-    pub(super) fn start(vmint: &Path, data: &Path) -> Result<Self> {
+    /// Starts `vmint up` with further arguments; answers when it is ready.
+    pub(super) fn start(vmint: &Path, data: &Path, more: &[&str]) -> Result<Self> {
         // Freed just before the gateway takes it.
         let listen = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new(vmint);
-        command.arg("--data").arg(data).args(["up", "--account", ACCOUNT]);
-        command.args(["--listen", &listen.to_string()]).stdout(Stdio::null());
-        let mut up = Up(command.spawn()?);
-        let until = Instant::now() + READY;
-        // Written once every service answers.
-        let token = loop {
-            if let Some(token) = token(&data.join("profiles.toml")) {
-                break token;
+        command.arg("--data").arg(data).args(["up", "--account", ACCOUNT]).args(more);
+        command.args(["--listen", &listen.to_string()]).stdout(Stdio::piped());
+        let mut up = Up(command.spawn()?, None);
+        let mut said = BufReader::new(up.0.stdout.take().ok_or("no output")?).lines();
+        loop {
+            match said.next().transpose()? {
+                Some(line) if line.contains(" ready in ") => break,
+                Some(_) => {}
+                None => return Err(format!("`vmint up` ended: {}", up.0.wait()?).into()),
             }
-            if let Some(status) = up.0.try_wait()? {
-                return Err(format!("`vmint up` ended: {status}").into());
+        }
+        // Kept open, so that it may go on to print.
+        up.1 = Some(said);
+        let channel = channel(data, "bench")?;
+        let (vmint, data) = (vmint.to_owned(), data.to_owned());
+        Ok(Self { vmint, data, channel, address: listen.to_string(), _up: up })
+    }
+
+    /// To the gateway that a profile names, as its account.
+    pub(super) fn channel_of(&self, profile: &str) -> Result<Channel> {
+        channel(&self.data, profile)
+    }
+
+    /// Seconds of the processors that its processes have had so far.
+    pub(super) fn cpu(&self) -> f64 {
+        self.processes("").iter().map(|pid| clock::cpu(pid)).sum()
+    }
+
+    /// Its processes that have `word` on their command line.
+    pub(super) fn processes(&self, word: &str) -> Vec<String> {
+        let data = self.data.display().to_string();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if line.contains(&data) && line.contains(word) {
+                found.push(entry.file_name().to_string_lossy().into_owned());
             }
-            if Instant::now() > until {
-                return Err("`vmint up` was not ready in time".into());
-            }
-            thread::sleep(Duration::from_millis(50));
-        };
-        let address = ServiceAddress::Tcp(listen.to_string());
-        let channel = connect_plain(&address, "gateway").deadline(READY);
-        let channel = channel.bearer(&token).ok_or("the token holds strange characters")?;
-        Ok(Self { vmint: vmint.to_owned(), data: data.to_owned(), channel, _up: up })
+        }
+        found
     }
 
     /// Takes a disk in and answers its image's id.
@@ -91,113 +95,32 @@ impl Stack {
         let id = ids.split_whitespace().find(|word| word.starts_with("ami-"));
         Ok(id.ok_or_else(|| format!("the import answered `{ids}`"))?.to_owned())
     }
-
-    /// Launches an image to the marker and ends the machine.
-    pub(super) async fn launch(&self, image: &str) -> Result<(Launched, Recipe)> {
-        let mut gateway = GatewayServiceClient::new(self.channel.clone());
-        let request = RunInstancesRequest {
-            image_id: image.to_owned(),
-            instance_type: "v1.micro".to_owned(),
-            request_id: new_request_id(),
-            ..Default::default()
-        };
-        let asked = now();
-        let answer = gateway.run_instances(request).await?.into_inner();
-        let accepted = now();
-        let id = answer.instances.into_iter().next().ok_or("nothing was launched")?.instance_id;
-        let instance = self.running(&id).await?;
-        let (first_byte, marker) = self.console(&id).await?;
-        let started = instance.machine_start_time.as_ref().ok_or("it has no start time")?;
-        let record = fs::read(self.data.join("instances").join(&id).join("machine.json"))?;
-        let record: serde_json::Value = serde_json::from_slice(&record)?;
-        let micros = |key: &str| record[key].as_f64().unwrap_or_default() / 1000.0;
-        let phases = Phases {
-            accepted: accepted - asked,
-            volumes: self.volumes_made(&id).await? - asked,
-            shim: micros("shim_started_us") - asked,
-            qemu: micros("qemu_started_us") - asked,
-            first_instruction: millis(started) - asked,
-            first_byte: first_byte - asked,
-            marker: marker - asked,
-        };
-        let pid = record["qemu"]["pid"].as_u64().ok_or("the machine's record names no process")?;
-        let recipe = Recipe::of(pid)?;
-        self.end(vec![id]).await?;
-        Ok((Launched { phases, accelerator: instance.accelerator }, recipe))
-    }
-
-    async fn running(&self, id: &str) -> Result<Instance> {
-        let mut launcher = LauncherServiceClient::new(self.channel.clone());
-        let until = Instant::now() + BOOT;
-        loop {
-            let request = GetInstanceRequest { instance_id: id.to_owned() };
-            let found = launcher.get_instance(request).await?.into_inner().instance;
-            let found = found.ok_or("an answer holds no instance")?;
-            match found.state() {
-                InstanceState::Running => return Ok(found),
-                InstanceState::Pending if Instant::now() < until => tokio::time::sleep(LOOK).await,
-                state => return Err(format!("{id} is {state:?}: {}", found.state_reason).into()),
-            }
-        }
-    }
-
-    /// When the console's first byte was read here, and its marker.
-    async fn console(&self, id: &str) -> Result<(f64, f64)> {
-        let mut launcher = LauncherServiceClient::new(self.channel.deadline(BOOT));
-        let request = StreamConsoleRequest { instance_id: id.to_owned(), follow: true };
-        let mut pieces = launcher.stream_console(request).await?.into_inner();
-        let (mut seen, mut first) = (Vec::new(), None);
-        while let Some(piece) = pieces.next().await {
-            seen.extend_from_slice(&piece?.output);
-            if seen.is_empty() {
-                continue;
-            }
-            let first = *first.get_or_insert_with(now);
-            if String::from_utf8_lossy(&seen).contains(MARKER) {
-                return Ok((first, now()));
-            }
-        }
-        Err(format!("{id} ended before it was up").into())
-    }
-
-    /// When the last of an instance's volumes was recorded.
-    async fn volumes_made(&self, id: &str) -> Result<f64> {
-        let mut storage = StorageServiceClient::new(self.channel.clone());
-        let request = ListVolumesRequest { page_size: 900, ..Default::default() };
-        let volumes = storage.list_volumes(request).await?.into_inner().volumes;
-        let made = volumes.iter().filter(|volume| volume.instance_id == id);
-        let made = made.filter_map(|volume| volume.create_time.as_ref()).map(millis);
-        Ok(made.fold(0.0, f64::max))
-    }
-
-    async fn end(&self, instance_ids: Vec<String>) -> Result {
-        let mut gateway = GatewayServiceClient::new(self.channel.clone());
-        let request = TerminateInstancesRequest { instance_ids, request_id: new_request_id() };
-        gateway.terminate_instances(request).await?;
-        Ok(())
-    }
-
-    /// Ends whatever still runs.
-    pub(super) async fn end_machines(&self) -> Result {
-        let mut launcher = LauncherServiceClient::new(self.channel.clone());
-        let request = ListInstancesRequest { page_size: 900, ..Default::default() };
-        let all = launcher.list_instances(request).await?.into_inner().instances;
-        let alive = all.into_iter().filter(|i| i.state() != InstanceState::Terminated);
-        let alive: Vec<_> = alive.map(|instance| instance.instance_id).collect();
-        if alive.is_empty() { Ok(()) } else { self.end(alive).await }
-    }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit 53 bits")]
-fn millis(at: &prost_types::Timestamp) -> f64 {
-    at.seconds as f64 * 1000.0 + f64::from(at.nanos) / 1e6
+fn channel(data: &Path, profile: &str) -> Result<Channel> {
+    let profiles = fs::read_to_string(data.join("profiles.toml"))?;
+    let profiles: toml::Value = toml::from_str(&profiles)?;
+    let profile = &profiles["profile"][profile];
+    let (url, token) = (profile["url"].as_str(), profile["token"].as_str());
+    let (url, token) = url.zip(token).ok_or("a profile has no address or token")?;
+    let address = url.trim_start_matches("http://").to_owned();
+    let channel = connect_plain(&ServiceAddress::Tcp(address), "gateway").deadline(READY);
+    Ok(channel.bearer(token).ok_or("the token holds strange characters")?)
 }
 
-/// The first account's token, once it is there.
-fn token(profiles: &Path) -> Option<String> {
-    let profiles: toml::Value = toml::from_str(&fs::read_to_string(profiles).ok()?).ok()?;
-    let (_, first) = profiles.get("profile")?.as_table()?.iter().next()?;
-    Some(first.get("token")?.as_str()?.to_owned())
+/// The program to measure: the release build as it is now; this build's kind in a quick run.
+pub(super) fn binary(quick: bool) -> Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
+    let debug = quick && cfg!(debug_assertions);
+    let mut build = Command::new("nice");
+    build.args(["cargo", "build", "--package", "vmint"]);
+    if !debug {
+        build.arg("--release");
+    }
+    if !build.current_dir(root()).status()?.success() {
+        return Err("the build failed: see above".into());
+    }
+    Ok(target.join(if debug { "debug/vmint" } else { "release/vmint" }))
 }
 
 /// Runs a command to its end and answers what it printed.

@@ -259,7 +259,7 @@ fn modules(modules: &[&str]) -> Result {
 }
 
 /// The interpreter of a virtual environment that has `packages`.
-fn python(packages: &[&str]) -> Result<PathBuf> {
+pub(crate) fn python(packages: &[&str]) -> Result<PathBuf> {
     let dir = root().join("target/clients/venv");
     let python = dir.join("bin/python");
     if !python.exists() {

@@ -1,0 +1,66 @@
+//! Rows 7 and 8: machines, by what measures launches.
+
+use super::{
+    Bench,
+    peers::found,
+    table::{Goal, Row},
+};
+use crate::{
+    Result,
+    bench::{clock::median, launch},
+};
+
+const MIB: f64 = 1_048_576.0;
+/// Launches of each kind: a boot takes seconds where it is emulated.
+const ROUNDS: usize = 3;
+
+pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>> {
+    let names = [
+        ("7", "launch: request to the guest's first instruction"),
+        ("8", "boot to user space with nothing in memory"),
+    ];
+    if !found("qemu-system-x86_64") {
+        let absent = |(number, what)| Row::absent(number, what, "QEMU is not installed");
+        return Ok(names.map(absent).into());
+    }
+    let (runs, host) = launch::gather(if bench.quick { 1 } else { ROUNDS }, bench.quick)?;
+    let (ours, by_hand, copied) = runs.first_instructions();
+    let accelerator = host.accelerator.to_uppercase();
+    let [small, large] = ours[..] else { return Err("two sizes".into()) };
+    let mut seventh = Row {
+        number: names[0].0,
+        what: format!("{}, {accelerator}", names[0].1),
+        ours: format!("1 GiB {small:.0} ms; 64 GiB {large:.0} ms"),
+        limit: format!("the same QEMU by hand on a raw file {by_hand:.0} ms"),
+        peers: vec![format!("copy the disk, then start it by hand {copied:.0} ms")],
+        ..Row::default()
+    };
+    let goal = (1.1 * by_hand + 12.0 * host.commit_ms) / by_hand;
+    let goal = (goal * 100.0).round() / 100.0;
+    seventh.goals.push(
+        Goal::at_most("× by hand (1.1 and 12 commits)", small / by_hand, goal).because(
+            "from QEMU's start the sandbox, the block server's connection and QMP take longer than \
+         what the goal leaves over plain QEMU",
+        ),
+    );
+    seventh.goals.push(
+        Goal::at_most("× 1 GiB for 64 GiB", large / small, 1.05)
+            .because("nothing depends on the size; this is the noise of few rounds"),
+    );
+    let boots = &host.boots;
+    let (cold, warm) = (median(&boots.cold), median(&boots.warm));
+    let (read, served) = (median(&boots.read), median(&boots.served));
+    let mut eighth = Row {
+        number: names[1].0,
+        what: format!("{}, {accelerator}", names[1].1),
+        ours: format!("{cold:.0} ms; storage read {:.1} MiB", read / MIB),
+        limit: format!("warm {warm:.0} ms; the guest was sent {:.1} MiB", served / MIB),
+        ..Row::default()
+    };
+    eighth.goals.push(Goal::at_most("× warm", cold / warm, 1.15));
+    eighth.goals.push(
+        Goal::at_most("× what the guest was sent", read / served, 1.3)
+            .because("a chunk is read whole for the first 4 KiB of it that the guest wants"),
+    );
+    Ok(vec![seventh, eighth])
+}
