@@ -105,6 +105,19 @@ async fn semantics_1_2_3_7_8_26_27_28_finding_sharing_and_ending() {
     assert_eq!((seen.all("key"), seen.first("name")), (vec![], "one"));
     assert_eq!(maker.ok("DescribeTags", &[]).await.all("key"), ["Stage"]);
     assert!(friend.ok("DescribeTags", &[]).await.all("key").is_empty());
+    // And who may see an image may tag it for itself.
+    let own = [("ResourceId.1", one.as_str()), ("Tag.1.Key", "Mine"), ("Tag.1.Value", "f")];
+    friend.ok("CreateTags", &own).await;
+    let tags = friend.ok("DescribeTags", &[]).await;
+    assert_eq!((tags.all("key"), tags.first("resourceId")), (vec!["Mine"], one.as_str()));
+    assert_eq!(maker.ok("DescribeTags", &[]).await.all("key"), ["Stage"]);
+    let by_tag = [("Filter.1.Name", "tag-key"), ("Filter.1.Value.1", "*")];
+    assert_eq!(names(friend, &by_tag).await, ["one"]);
+    let theirs = [("Filter.1.Name", "tag-key"), ("Filter.1.Value.1", "Stage")];
+    assert!(names(friend, &theirs).await.is_empty());
+    friend.ok("DeleteTags", &own).await;
+    assert!(names(friend, &by_tag).await.is_empty());
+    assert_eq!(stranger.refused("CreateTags", &own).await, not_found);
 
     // 27: a reset empties the list.
     maker.ok("ResetImageAttribute", &asked).await;
@@ -134,6 +147,13 @@ async fn semantics_1_2_3_7_8_26_27_28_finding_sharing_and_ending() {
     assert_eq!(maker.refused("DeregisterImage", &end).await, unavailable);
     let describe = [("ImageId", two.as_str()), ("Description.Value", "x")];
     assert_eq!(maker.refused("ModifyImageAttribute", &describe).await, unavailable);
+    // For who could see it too; for who could not, it never was.
+    let three = stage.register("three").await;
+    let share = [("ImageId", three.as_str()), ("LaunchPermission.Add.1.UserId", FRIEND)];
+    maker.ok("ModifyImageAttribute", &share).await;
+    maker.ok("DeregisterImage", &share[..1]).await;
+    assert!(names(friend, &[("ImageId.1", &three)]).await.is_empty());
+    assert_eq!(stranger.refused("DescribeImages", &[("ImageId.1", &three)]).await, not_found);
     let never = [("ImageId.1", "ami-00000000000000001")];
     assert_eq!(maker.refused("DescribeImages", &never).await, not_found);
 }

@@ -2,7 +2,7 @@
 
 use time::{OffsetDateTime, macros::format_description};
 
-use crate::{CatalogError, Image, Pattern, Result};
+use crate::{CatalogError, Image, Pattern, Result, store::Tags};
 
 /// A listing has this many filters at most.
 pub const MAX_FILTERS: usize = 50;
@@ -12,12 +12,14 @@ pub const MAX_VALUES: usize = 200;
 const MAX_VALUE_BYTES: usize = 1024;
 
 /// Every name a filter may have.
-const NAMES: [(&str, Field); 30] = [
+const NAMES: [(&str, Field); 33] = [
     ("architecture", Field::Architecture),
     ("block-device-mapping.delete-on-termination", Field::DeleteOnTermination),
     ("block-device-mapping.device-name", Field::DeviceName),
+    ("block-device-mapping.encrypted", Field::Encrypted),
     ("block-device-mapping.snapshot-id", Field::SnapshotId),
     ("block-device-mapping.volume-size", Field::VolumeSize),
+    ("block-device-mapping.volume-type", Field::VolumeType),
     ("boot-mode", Field::BootMode),
     ("creation-date", Field::CreationDate),
     ("description", Field::Description),
@@ -40,6 +42,7 @@ const NAMES: [(&str, Field); 30] = [
     ("source-instance-id", Field::SourceInstanceId),
     ("sriov-net-support", Field::Never),
     ("state", Field::State),
+    ("state-reason-code", Field::StateReasonCode),
     ("state-reason-message", Field::StateReason),
     ("tag-key", Field::TagKey),
     ("virtualization-type", Field::Always("hvm")),
@@ -56,6 +59,7 @@ enum Field {
     Description,
     DeviceName,
     EnaSupport,
+    Encrypted,
     ImageId,
     IsPublic,
     /// `owner/name`.
@@ -73,9 +77,21 @@ enum Field {
     SourceInstanceId,
     State,
     StateReason,
+    StateReasonCode,
     Tag(String),
     TagKey,
     VolumeSize,
+    VolumeType,
+}
+
+/// An image as whoever lists it sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub(crate) image: &'a Image,
+    /// As the hints say.
+    pub(crate) public: bool,
+    /// The tags of who does not own it, to whom the owner's do not show.
+    pub(crate) viewer_tags: Option<&'a Tags>,
 }
 
 /// One condition: any of the values fits.
@@ -118,9 +134,10 @@ impl Filter {
         named.then(|| self.values.iter().map(Pattern::literal).collect()).flatten()
     }
 
-    /// Whether `image` passes; `public` as the hints say.
-    #[must_use]
-    pub fn passes(&self, image: &Image, public: bool) -> bool {
+    /// Whether an image passes.
+    pub(crate) fn passes(&self, seen: &Seen<'_>) -> bool {
+        let Seen { image, public, viewer_tags } = *seen;
+        let tags = viewer_tags.unwrap_or(&image.tags);
         let flag = |flag| self.any(if flag { "true" } else { "false" });
         match &self.field {
             Field::Always(text) => self.any(text),
@@ -131,6 +148,7 @@ impl Filter {
                 image.disks.iter().any(|disk| flag(disk.delete_on_termination))
             }
             Field::Description => self.any(&image.description),
+            Field::Encrypted => image.disks.iter().any(|disk| flag(disk.encrypted)),
             Field::DeviceName => image.disks.iter().any(|disk| self.any(&disk.device)),
             Field::EnaSupport => flag(image.ena_support),
             Field::ImageId => self.any(&image.id.to_string()),
@@ -147,13 +165,21 @@ impl Filter {
                 image.disks.iter().filter_map(|d| d.snapshot).any(|id| self.any(&id.to_string()))
             }
             Field::SourceImageId => image.source_image.is_some_and(|id| self.any(&id.to_string())),
+            // Its owner's business.
             Field::SourceInstanceId => {
-                image.source_instance.is_some_and(|id| self.any(&id.to_string()))
+                viewer_tags.is_none()
+                    && image.source_instance.is_some_and(|id| self.any(&id.to_string()))
             }
             Field::State => self.any(image.state.as_str()),
+            Field::StateReasonCode => {
+                !image.state_reason_code.is_empty() && self.any(&image.state_reason_code)
+            }
             Field::StateReason => !image.state_reason.is_empty() && self.any(&image.state_reason),
-            Field::Tag(key) => image.tags.get(key).is_some_and(|value| self.any(value)),
-            Field::TagKey => image.tags.keys().any(|key| self.any(key)),
+            Field::Tag(key) => tags.get(key).is_some_and(|value| self.any(value)),
+            Field::TagKey => tags.keys().any(|key| self.any(key)),
+            Field::VolumeType => {
+                image.disks.iter().any(|disk| self.any(disk.performance.kind.as_str()))
+            }
             Field::VolumeSize => {
                 let sizes = image.disks.iter().filter_map(|disk| disk.size_gib);
                 sizes.into_iter().any(|size| self.any(&size.to_string()))

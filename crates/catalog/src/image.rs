@@ -116,6 +116,8 @@ pub struct Image {
     pub state: State,
     /// Why it failed.
     pub state_reason: String,
+    /// EC2's word for it, or empty.
+    pub state_reason_code: String,
     /// 0 to 100.
     pub progress: u8,
     pub architecture: Architecture,

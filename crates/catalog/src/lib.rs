@@ -1,6 +1,7 @@
 //! The catalog service: the record of every machine image.
 //!
-//! It keeps images, pins on them, and hints of who may see them.
+//! It keeps images, pins on them, hints of who may see them, and the tags that
+//! others than their owners put on them.
 //!
 //! Invariants:
 //! * An account's images that have not ended bear different names.
@@ -22,12 +23,14 @@ mod store;
 mod tag;
 
 pub use config::{Config, RunError};
-pub use disk::{Disk, MAX_DISKS};
+pub use disk::{Disk, MAX_DISKS, Performance, VolumeType};
 pub use error::{CatalogError, Result};
 pub use filter::{Filter, MAX_FILTERS, MAX_VALUES};
 pub use grpc::{Grpc, Internal};
 pub use image::{Architecture, BootMode, Image, MAX_PRODUCT_CODES, Name, State};
-pub use ops::{Catalog, Executor, Listed, NewImage, Page, Progress, Query, Update};
+pub use ops::{
+    Catalog, Executor, Hinted, Listed, NewImage, Page, Progress, Query, Update, ViewerTags,
+};
 pub use pattern::Pattern;
 pub use store::Step;
 pub use tag::MAX_TAGS;

@@ -22,7 +22,10 @@ fn deregister(n: u64, by: &str) -> pb::EnsureDeregisteredRequest {
 }
 
 async fn get(running: &mut Running, n: u64) -> Option<pb::Image> {
-    let request = pb::BatchGetImagesRequest { image_ids: vec![image_id(n), "nonsense".into()] };
+    let request = pb::BatchGetImagesRequest {
+        image_ids: vec![image_id(n), "nonsense".into()],
+        account_id: String::new(),
+    };
     running.internal.batch_get_images(request).await.unwrap().into_inner().images.pop()
 }
 
@@ -57,6 +60,7 @@ async fn an_image_goes_from_pending_to_available_and_survives_a_restart() {
     assert_eq!(back.image.unwrap().progress_percent, 50);
     let done = pb::EnsureImageStateRequest {
         product_codes: vec!["code2".into()],
+        encrypted_snapshot_ids: vec!["snap-00000000000000001".into()],
         ..state(1, pb::ImageState::Available)
     };
     let first = running.internal.ensure_image_state(done.clone()).await.unwrap().into_inner();
@@ -78,6 +82,9 @@ async fn an_image_goes_from_pending_to_available_and_survives_a_restart() {
             snapshot_id: "snap-00000000000000001".into(),
             size_gib: 0,
             delete_on_termination: Some(true),
+            volume_type: "gp3".into(),
+            encrypted: true,
+            ..Default::default()
         }),
         no_device: false,
     };
@@ -111,7 +118,9 @@ async fn a_name_is_taken_while_its_image_lives() {
         ..state(2, pb::ImageState::Failed)
     };
     let failed = running.internal.ensure_image_state(failed).await.unwrap().into_inner();
-    assert_eq!(failed.image.unwrap().state_reason, "the disk could not be read");
+    let failed = failed.image.unwrap();
+    assert_eq!(failed.state_reason, "the disk could not be read");
+    assert_eq!(failed.state_reason_code, "Server.InternalError");
     running.internal.ensure_image(ensure(image(4, "base"))).await.unwrap();
 }
 
@@ -299,7 +308,7 @@ async fn an_owner_changes_description_and_tags() {
     let emptied = running.users.update_image(from(ANN, emptied)).await.unwrap().into_inner();
     let emptied = emptied.image.unwrap();
     assert_eq!((emptied.description.as_str(), emptied.tags.len()), ("", 0));
-    let long = pb::UpdateImageRequest { request_id: "r".repeat(65), ..change("x", "") };
+    let long = pb::UpdateImageRequest { request_id: "r".repeat(129), ..change("x", "") };
     let long = running.users.update_image(from(ANN, long)).await.unwrap_err();
     assert_eq!(reason(&long), "FIELD_INVALID");
 }

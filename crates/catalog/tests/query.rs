@@ -98,6 +98,9 @@ async fn filters_select_by_ec2s_names() {
         (&[("block-device-mapping.snapshot-id", &[snap2])], &[arm]),
         (&[("block-device-mapping.delete-on-termination", &["true"])], &[deb, arm, win]),
         (&[("block-device-mapping.volume-size", &["8"])], &[]),
+        (&[("block-device-mapping.volume-type", &["gp3"])], &[deb, arm, win]),
+        (&[("block-device-mapping.encrypted", &["true"])], &[]),
+        (&[("state-reason-code", &["*"])], &[]),
         (&[("ena-support", &["true"])], &[arm]),
         (&[("virtualization-type", &["hvm"])], &[deb, arm, win]),
         (&[("virtualization-type", &["paravirtual"])], &[]),
@@ -136,7 +139,8 @@ async fn bad_queries_are_told_what_is_wrong() {
         let refused = running.internal.query_images(bad.clone()).await.unwrap_err();
         assert_eq!(reason(&refused), expected, "{bad:?}");
     }
-    let ids = pb::BatchGetImagesRequest { image_ids: vec![image_id(1); 1001] };
+    let ids =
+        pb::BatchGetImagesRequest { image_ids: vec![image_id(1); 1001], ..Default::default() };
     let ids = running.internal.batch_get_images(ids).await.unwrap_err();
     assert_eq!(reason(&ids), "FIELD_INVALID");
 }
@@ -319,6 +323,8 @@ proptest! {
                                 snapshot: Some(vmint_ids::SnapshotId::random()),
                                 size_gib: None,
                                 delete_on_termination: true,
+                                encrypted: false,
+                                performance: vmint_catalog::Performance::default(),
                             }],
                             windows: false,
                             product_codes: BTreeSet::new(),
@@ -341,7 +347,7 @@ proptest! {
                     }
                     Act::Finish(n) => {
                         let done =
-                            catalog.ensure_state(step(), id(n), Progress::Available, BTreeSet::new());
+                            catalog.ensure_state(step(), id(n), Progress::Available(BTreeSet::new()), BTreeSet::new());
                         let done = done.await.is_ok();
                         prop_assert_eq!(done, model.get(&n).is_some_and(|k| k.state < 2));
                         if let Some(known) = model.get_mut(&n).filter(|k| k.state < 2) {

@@ -6,7 +6,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use vmint_api::{
     launcher::v1::{BatchGetInstancesRequest, InstanceState},
-    storage::v1::{ListAttachedVolumesRequest, ReleaseVolumesRequest},
+    permissions::v1::{ListVolumePermissionsRequest, ReleaseVolumePermissionsRequest},
+    storage::v1::{BatchGetSnapshotsRequest, ListAttachedVolumesRequest, ReleaseVolumesRequest},
     types::v1::SagaStep,
 };
 use vmint_rpc::Caller;
@@ -21,7 +22,8 @@ const EVERY: Duration = Duration::from_secs(30);
 const AT_FIRST: Duration = Duration::from_secs(3);
 const PAGE: i32 = 500;
 
-/// Sees to volumes whose instance is gone, until stopped.
+/// Sees to volumes whose instance is gone, and to what was shared of snapshots
+/// that are, until stopped.
 pub(crate) async fn run(peers: Peers, sagas: Executor, stop: CancellationToken) {
     let mut pause = AT_FIRST;
     let mut suspects = HashSet::new();
@@ -31,13 +33,54 @@ pub(crate) async fn run(peers: Peers, sagas: Executor, stop: CancellationToken) 
             () = tokio::time::sleep(pause) => {}
         }
         pause = EVERY;
-        let round = round(&peers, &sagas, &mut suspects);
+        let round = async {
+            round(&peers, &sagas, &mut suspects).await?;
+            forget_shares(&peers, &sagas).await
+        };
         tokio::select! {
             () = stop.cancelled() => return,
             done = round => if let Err(status) = done {
                 tracing::warn!(error = status.message(), "reconciling is put off");
             },
         }
+    }
+}
+
+/// Forgets whom snapshots were shared with that are no more; answers how many
+/// snapshots. A snapshot that was shared was there, so it is not about to be.
+pub(crate) async fn forget_shares(peers: &Peers, sagas: &Executor) -> Result<usize, Status> {
+    let caller = Caller::service(vmint_rpc::GATEWAY);
+    let (mut storage, mut rights) = (peers.storage(&caller), peers.snapshot_rights(&caller));
+    let (mut page_token, mut forgotten) = (String::new(), 0);
+    loop {
+        let request = ListVolumePermissionsRequest { page_size: PAGE, page_token };
+        let page = rights.list_volume_permissions(request).await?.into_inner();
+        let snapshot_ids = page.snapshot_ids.clone();
+        if !snapshot_ids.is_empty() {
+            let request = BatchGetSnapshotsRequest { snapshot_ids };
+            let there = storage.batch_get_snapshots(request).await?.into_inner().snapshots;
+            let there = there.into_iter().map(|one| one.snapshot_id).collect::<HashSet<_>>();
+            let gone = page.snapshot_ids.into_iter().filter(|id| !there.contains(id));
+            for ids in gone.collect::<Vec<_>>().chunks(AT_ONCE) {
+                forgotten += ids.len();
+                let (saga, snapshot_ids) = (Some(step(sagas)), ids.to_vec());
+                let request = ReleaseVolumePermissionsRequest { saga, snapshot_ids };
+                rights.release_volume_permissions(request).await?;
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(forgotten);
+        }
+    }
+}
+
+/// A step of no saga.
+fn step(sagas: &Executor) -> SagaStep {
+    SagaStep {
+        saga_id: SagaId::draw().to_string(),
+        step: "reconcile".to_owned(),
+        epoch: sagas.epoch(),
     }
 }
 
@@ -81,14 +124,8 @@ pub(crate) async fn round(
                 tracing::info!(instances = ?gone, "releasing the volumes of ended instances");
                 released += gone.len();
                 for ids in gone.chunks(AT_ONCE) {
-                    let saga = SagaStep {
-                        saga_id: SagaId::draw().to_string(),
-                        step: "reconcile".to_owned(),
-                        epoch: sagas.epoch(),
-                    };
-                    let instance_ids = ids.to_vec();
-                    let request =
-                        ReleaseVolumesRequest { saga: Some(saga), instance_ids, undo: false };
+                    let (saga, instance_ids) = (Some(step(sagas)), ids.to_vec());
+                    let request = ReleaseVolumesRequest { saga, instance_ids, undo: false };
                     storage.release_volumes(request).await?;
                 }
             }

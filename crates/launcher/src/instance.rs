@@ -17,6 +17,9 @@ pub(crate) const MAX_VOLUMES: usize = 26;
 /// The reason of an end that the guest brought about.
 pub(crate) const POWERED_OFF: &str = "the guest powered off";
 
+/// The reason of a stop that lasts as long as its image is made.
+pub(crate) const HALTED: &str = "stopped to be imaged on request";
+
 /// At most this many instances in one launch.
 pub const MAX_LAUNCH: usize = 20;
 

@@ -76,6 +76,44 @@ async fn a_guest_that_ignores_its_power_button_is_forced() {
 }
 
 #[tokio::test]
+async fn a_machine_is_off_while_it_is_imaged_and_runs_again_unless_somebody_minds() {
+    let running = Running::start().await;
+    let id = running.launch().await.id;
+    for _ in 0..2 {
+        let halted = running.launcher.halt(1, ACCOUNT, id).await.unwrap();
+        assert_eq!((halted.state, halted.run), (State::Stopped, 1));
+        assert_eq!(halted.reason_code(), "Client.UserInitiatedShutdown");
+    }
+    let theirs = running.launcher.halt(1, "999999999999", id).await.unwrap_err();
+    assert!(matches!(theirs, E::NoSuchInstance { .. }), "{theirs}");
+    for _ in 0..2 {
+        running.launcher.resume(1, ACCOUNT, id).await.unwrap();
+        let again = running.until(id, State::Running).await;
+        assert_eq!(again.run, 2);
+    }
+
+    // Who stops it meanwhile finds it stopped.
+    running.launcher.stop(ACCOUNT, &id.to_string(), false, asked("1")).await.unwrap();
+    running.until(id, State::Stopped).await;
+    running.launcher.halt(1, ACCOUNT, id).await.unwrap();
+    running.launcher.resume(1, ACCOUNT, id).await.unwrap();
+    assert_eq!(running.get(id).state, State::Stopped);
+
+    let stubborn = Reservation { instance_type: "v1.small".into(), ..reservation(1) };
+    let id = stubborn.ids[0];
+    running.launch_as(stubborn).await.unwrap();
+    let forced = running.launcher.halt(1, ACCOUNT, id).await.unwrap();
+    assert!(forced.reason.contains("did not power off in time"), "{}", forced.reason);
+    running.launcher.resume(1, ACCOUNT, id).await.unwrap();
+    running.until(id, State::Running).await;
+
+    running.launcher.terminate(1, ACCOUNT, vec![id]).await.unwrap();
+    assert!(running.launcher.halt(1, ACCOUNT, id).await.is_err());
+    running.launcher.resume(1, ACCOUNT, id).await.unwrap();
+    assert_eq!(running.get(id).state, State::Terminated);
+}
+
+#[tokio::test]
 async fn whatever_ends_a_machine_stops_its_instance() {
     let running = Running::start().await;
     let (off, killed) = (running.launch().await.id, running.launch().await.id);

@@ -10,7 +10,8 @@ use vmint_rpc::{Caller, PageToken};
 use vmint_store::{Asked, Key as _};
 
 use crate::{
-    CatalogError as E, Executor, Filter, MAX_FILTERS, Page, Progress, Query, Result, Step, Update,
+    CatalogError as E, Executor, Filter, MAX_DISKS, MAX_FILTERS, Page, Progress, Query, Result,
+    Step, Update, ViewerTags,
 };
 
 pub(super) fn image_id(text: &str) -> Result<ImageId> {
@@ -54,8 +55,25 @@ pub(super) fn progress(request: &pb::EnsureImageStateRequest) -> Result<Progress
             .filter(|percent| *percent <= 100)
             .map(Progress::Pending)
             .ok_or_else(|| E::field("progress_percent", "must be 0 to 100")),
-        pb::ImageState::Available => Ok(Progress::Available),
-        pb::ImageState::Failed => Ok(Progress::Failed(request.state_reason.clone())),
+        pb::ImageState::Available => {
+            let read = |id: &String| {
+                optional("encrypted_snapshot_ids", id)?
+                    .ok_or(E::Missing { field: "encrypted_snapshot_ids" })
+            };
+            let ids = &request.encrypted_snapshot_ids;
+            if ids.len() > MAX_DISKS {
+                return Err(E::field("encrypted_snapshot_ids", "are more than an image's disks"));
+            }
+            ids.iter().map(read).collect::<Result<_>>().map(Progress::Available)
+        }
+        pb::ImageState::Failed => {
+            let code = match request.state_reason_code.as_str() {
+                "" => "Server.InternalError",
+                code => code,
+            };
+            let reason = request.state_reason.clone();
+            Ok(Progress::Failed { code: code.to_owned(), reason })
+        }
         pb::ImageState::Unspecified => Err(E::Missing { field: "state" }),
         pb::ImageState::Deregistered => {
             Err(E::field("state", "must be PENDING, AVAILABLE or FAILED"))
@@ -79,9 +97,7 @@ pub(super) fn ids(texts: &[String]) -> Result<Vec<ImageId>> {
 }
 
 pub(super) fn update(caller: &Caller, request: pb::UpdateImageRequest) -> Result<Update> {
-    if request.request_id.len() > 64 || !request.request_id.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(E::field("request_id", "must be at most 64 visible ASCII characters"));
-    }
+    check_request_id(&request.request_id)?;
     let asked = Asked {
         account: caller.account.clone(),
         method: "UpdateImage".to_owned(),
@@ -98,6 +114,31 @@ pub(super) fn update(caller: &Caller, request: pb::UpdateImageRequest) -> Result
         etag: (!request.etag.is_empty()).then_some(request.etag),
         asked,
     })
+}
+
+pub(super) fn viewer_tags(request: pb::EnsureViewerTagsRequest) -> Result<ViewerTags> {
+    check_request_id(&request.request_id)?;
+    let asked = Asked {
+        account: request.account_id.clone(),
+        method: "TagImage".to_owned(),
+        digest: *blake3::hash(&request.encode_to_vec()).as_bytes(),
+        request_id: request.request_id,
+    };
+    Ok(ViewerTags {
+        id: image_id(&request.image_id)?,
+        viewer: account("account_id", &request.account_id)?,
+        put: request.put_tags.into_iter().map(|tag| (tag.key, tag.value)).collect(),
+        remove: request.remove_tag_keys,
+        asked,
+    })
+}
+
+fn check_request_id(text: &str) -> Result<()> {
+    // A gateway's own, of several parts, is longer than a UUID.
+    if text.len() > 128 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(E::field("request_id", "must be at most 128 visible ASCII characters"));
+    }
+    Ok(())
 }
 
 /// A listing as it was asked for.

@@ -7,7 +7,8 @@ use vmint_ids::ProductCode;
 
 use super::convert::optional;
 use crate::{
-    Architecture, BootMode, CatalogError as E, Disk, Listed, Name, NewImage, Result, State,
+    Architecture, BootMode, CatalogError as E, Disk, Listed, Name, NewImage, Performance, Result,
+    State, VolumeType, store::Tags,
 };
 
 pub(super) fn new_image(image: pb::Image) -> Result<NewImage> {
@@ -78,6 +79,13 @@ fn disk(mapping: shared::BlockDeviceMapping) -> Result<Disk> {
         snapshot: optional("image.block_device_mappings.ebs.snapshot_id", &ebs.snapshot_id)?,
         size_gib: (size != 0).then_some(size),
         delete_on_termination: ebs.delete_on_termination.unwrap_or(true),
+        encrypted: ebs.encrypted,
+        performance: Performance {
+            kind: VolumeType::parse(&ebs.volume_type)?,
+            iops: u32::try_from(ebs.iops).map_err(|_| E::field(name, "has negative iops"))?,
+            throughput: u32::try_from(ebs.throughput_mibps)
+                .map_err(|_| E::field(name, "has a negative throughput"))?,
+        },
     })
 }
 
@@ -86,6 +94,11 @@ fn mapping(disk: &Disk) -> shared::BlockDeviceMapping {
         snapshot_id: disk.snapshot.map(|id| id.to_string()).unwrap_or_default(),
         size_gib: disk.size_gib.and_then(|size| i32::try_from(size).ok()).unwrap_or_default(),
         delete_on_termination: Some(disk.delete_on_termination),
+        volume_type: disk.performance.kind.as_str().to_owned(),
+        iops: i32::try_from(disk.performance.iops).unwrap_or_default(),
+        throughput_mibps: i32::try_from(disk.performance.throughput).unwrap_or_default(),
+        encrypted: disk.encrypted,
+        kms_key_id: String::new(),
     };
     shared::BlockDeviceMapping {
         device_name: disk.device.clone(),
@@ -98,6 +111,12 @@ fn timestamp(ms: u64) -> prost_types::Timestamp {
     let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
     let nanos = i32::try_from(ms % 1000).unwrap_or(0) * 1_000_000;
     prost_types::Timestamp { seconds, nanos }
+}
+
+pub(super) fn tags(tags: &Tags) -> Vec<shared::Tag> {
+    let tag =
+        |(key, value): (&String, &String)| shared::Tag { key: key.clone(), value: value.clone() };
+    tags.iter().map(tag).collect()
 }
 
 impl From<Listed> for pb::Image {
@@ -118,10 +137,6 @@ impl From<Listed> for pb::Image {
             BootMode::LegacyBios => pb::BootMode::LegacyBios,
             BootMode::Uefi => pb::BootMode::Uefi,
         };
-        let tag = |(key, value): (&String, &String)| shared::Tag {
-            key: key.clone(),
-            value: value.clone(),
-        };
         Self {
             image_id: image.id.to_string(),
             name: image.name.as_str().to_owned(),
@@ -129,6 +144,7 @@ impl From<Listed> for pb::Image {
             owner_id: image.owner.to_string(),
             state: state.into(),
             state_reason: image.state_reason.clone(),
+            state_reason_code: image.state_reason_code.clone(),
             progress_percent: image.progress.into(),
             architecture: architecture.into(),
             boot_mode: boot_mode.into(),
@@ -138,7 +154,7 @@ impl From<Listed> for pb::Image {
             product_codes: image.product_codes.iter().map(ToString::to_string).collect(),
             source_image_id: image.source_image.map(|id| id.to_string()).unwrap_or_default(),
             source_instance_id: image.source_instance.map(|id| id.to_string()).unwrap_or_default(),
-            tags: image.tags.iter().map(tag).collect(),
+            tags: tags(listed.viewer_tags.as_deref().unwrap_or(&image.tags)),
             public: listed.public,
             create_time: Some(timestamp(image.created_ms)),
             deregister_time: image.deregistered_ms.map(timestamp),

@@ -146,14 +146,40 @@ impl CatalogInternalService for Internal {
         answer(work.await)
     }
 
+    async fn ensure_viewer_tags(
+        &self,
+        request: Request<pb::EnsureViewerTagsRequest>,
+    ) -> Answer<pb::EnsureViewerTagsResponse> {
+        let work = async {
+            let change = convert::viewer_tags(request.into_inner())?;
+            let tags = image::tags(&self.catalog.tag_as_viewer(change).await?);
+            Ok(pb::EnsureViewerTagsResponse { tags })
+        };
+        answer(work.await)
+    }
+
     async fn batch_get_images(
         &self,
         request: Request<pb::BatchGetImagesRequest>,
     ) -> Answer<pb::BatchGetImagesResponse> {
         let ids = convert::ids(&request.get_ref().image_ids);
-        let found = ids.and_then(|ids| self.catalog.batch_get(&ids));
-        answer(found.map(|found| pb::BatchGetImagesResponse {
-            images: found.into_iter().map(Into::into).collect(),
+        let viewer = match request.get_ref().account_id.as_str() {
+            "" => None,
+            text => Some(convert::account("account_id", text).map_err(|e| to_status(&e))?),
+        };
+        let Some(viewer) = viewer else {
+            let found = ids.and_then(|ids| self.catalog.batch_get(&ids));
+            return answer(found.map(|found| pb::BatchGetImagesResponse {
+                images: found.into_iter().map(Into::into).collect(),
+                ..pb::BatchGetImagesResponse::default()
+            }));
+        };
+        let found = ids.and_then(|ids| self.catalog.batch_get_for(&ids, viewer));
+        answer(found.map(|found| {
+            let hinted = found.iter().filter(|one| one.hinted);
+            let hinted_image_ids = hinted.map(|one| one.listed.image.id.to_string()).collect();
+            let images = found.into_iter().map(|one| one.listed.into()).collect();
+            pb::BatchGetImagesResponse { images, hinted_image_ids }
         }))
     }
 

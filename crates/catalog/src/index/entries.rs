@@ -10,8 +10,9 @@ use vmint_ids::{AccountId, ImageId};
 
 use crate::{
     Filter, Image, State,
-    ops::{Executor, Listed, Page, Query},
-    store::{Hint, Row},
+    filter::Seen,
+    ops::{Executor, Hinted, Listed, Page, Query},
+    store::{Hint, Row, Tags},
 };
 
 type Ids = BTreeSet<ImageId>;
@@ -22,6 +23,8 @@ pub(super) struct Entries {
     by_owner: HashMap<AccountId, Ids>,
     shared_with: HashMap<AccountId, Ids>,
     public: Ids,
+    /// What accounts noted on images of others.
+    viewer_tags: HashMap<AccountId, BTreeMap<ImageId, Arc<Tags>>>,
 }
 
 #[derive(Debug)]
@@ -53,8 +56,34 @@ impl Entries {
         self.public.remove(&id);
     }
 
+    pub(super) fn put_viewer_tags(&mut self, viewer: AccountId, id: ImageId, tags: Tags) {
+        let of = self.viewer_tags.entry(viewer).or_default();
+        if tags.is_empty() {
+            of.remove(&id);
+        } else {
+            of.insert(id, Arc::new(tags));
+        }
+        if of.is_empty() {
+            self.viewer_tags.remove(&viewer);
+        }
+    }
+
     pub(super) fn get(&self, id: ImageId) -> Option<Listed> {
-        self.by_id.get(&id).map(Entry::listed)
+        self.by_id.get(&id).map(|entry| entry.listed(None))
+    }
+
+    pub(super) fn get_for(&self, id: ImageId, viewer: AccountId) -> Option<Hinted> {
+        let entry = self.by_id.get(&id)?;
+        let hinted = entry.hint.public || entry.hint.accounts.contains(&viewer);
+        Some(Hinted { listed: entry.listed(self.tags_of(entry, viewer)), hinted })
+    }
+
+    /// The tags that `viewer` sees on the image; none for its owner's.
+    fn tags_of(&self, entry: &Entry, viewer: AccountId) -> Option<Arc<Tags>> {
+        (entry.image.owner != viewer).then(|| {
+            let of = self.viewer_tags.get(&viewer);
+            of.and_then(|of| of.get(&entry.image.id)).cloned().unwrap_or_default()
+        })
     }
 
     pub(super) fn query(&self, query: &Query) -> Page {
@@ -62,14 +91,15 @@ impl Entries {
         // One more than asked tells whether there is a next page.
         for id in self.candidates(query) {
             let Some(entry) = self.by_id.get(&id) else { continue };
-            if !entry.meets(query) {
+            let tags = self.tags_of(entry, query.account);
+            if !entry.meets(query, tags.as_deref()) {
                 continue;
             }
             if page.images.len() == query.size {
                 page.next = page.images.last().map(|listed| listed.image.id);
                 break;
             }
-            page.images.push(entry.listed());
+            page.images.push(entry.listed(tags));
         }
         page
     }
@@ -104,11 +134,11 @@ fn take(map: &mut HashMap<AccountId, Ids>, account: AccountId, id: ImageId) {
 }
 
 impl Entry {
-    fn listed(&self) -> Listed {
-        Listed { image: Arc::clone(&self.image), public: self.hint.public }
+    fn listed(&self, viewer_tags: Option<Arc<Tags>>) -> Listed {
+        Listed { image: Arc::clone(&self.image), public: self.hint.public, viewer_tags }
     }
 
-    fn meets(&self, query: &Query) -> bool {
+    fn meets(&self, query: &Query, viewer_tags: Option<&Tags>) -> bool {
         let image = &self.image;
         let own = image.owner == query.account;
         let visible = match image.state {
@@ -118,11 +148,12 @@ impl Entry {
             State::Pending => own,
             State::Failed | State::Deregistered => own && query.include_ended,
         };
+        let seen = Seen { image, public: self.hint.public, viewer_tags };
         visible
             && (query.owners.is_empty() || query.owners.contains(&image.owner))
             && (query.executable_by.is_empty()
                 || query.executable_by.iter().any(|who| self.is_shared(query.account, *who)))
-            && query.filters.iter().all(|filter| filter.passes(image, self.hint.public))
+            && query.filters.iter().all(|filter| filter.passes(&seen))
     }
 }
 

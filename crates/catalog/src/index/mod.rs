@@ -10,12 +10,12 @@ mod entries;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use vmint_ids::ImageId;
+use vmint_ids::{AccountId, ImageId};
 
 use crate::{
     Result,
-    ops::{Listed, Page, Query},
-    store::Images,
+    ops::{Hinted, Listed, Page, Query},
+    store::{Images, Touched},
 };
 use entries::Entries;
 
@@ -43,6 +43,11 @@ impl Index {
 
     pub(crate) fn get(&self, ids: &[ImageId]) -> Result<Vec<Listed>> {
         self.read(|entries| ids.iter().filter_map(|id| entries.get(*id)).collect())
+    }
+
+    /// As `viewer` sees them.
+    pub(crate) fn get_for(&self, ids: &[ImageId], viewer: AccountId) -> Result<Vec<Hinted>> {
+        self.read(|entries| ids.iter().filter_map(|id| entries.get_for(*id, viewer)).collect())
     }
 
     pub(crate) fn query(&self, query: &Query) -> Result<Page> {
@@ -77,6 +82,7 @@ impl State {
         }
         let mut entries = Entries::default();
         images.walk(|id, row| entries.put(id, row))?;
+        images.walk_viewer_tags(|viewer, id, tags| entries.put_viewer_tags(viewer, id, tags))?;
         Ok(Self { entries, event, sequence })
     }
 
@@ -89,10 +95,15 @@ impl State {
                 *self = Self::read(images)?;
                 return Ok(());
             }
-            for (event, id) in touched {
-                match images.row(id)? {
-                    Some(row) => self.entries.put(id, row),
-                    None => self.entries.remove(id),
+            for (event, Touched { image: id, viewer }) in touched {
+                match viewer {
+                    Some(viewer) => {
+                        self.entries.put_viewer_tags(viewer, id, images.viewer_tags(viewer, id)?);
+                    }
+                    None => match images.row(id)? {
+                        Some(row) => self.entries.put(id, row),
+                        None => self.entries.remove(id),
+                    },
                 }
                 self.event = event;
             }

@@ -35,6 +35,7 @@ impl Catalog {
             owner: new.owner,
             state: State::Pending,
             state_reason: String::new(),
+            state_reason_code: String::new(),
             progress: 0,
             architecture: new.architecture,
             boot_mode: new.boot_mode,

@@ -9,15 +9,23 @@ mod query;
 mod release;
 mod set_state;
 mod show;
+mod tag_as_viewer;
 mod update;
+
+use std::sync::Arc;
 
 use vmint_store::Store;
 
-use crate::{Result, index::Index, store::Images};
+use crate::{
+    Result,
+    index::Index,
+    store::{Images, Tags},
+};
 
 pub use make::NewImage;
 pub use query::{Executor, Page, Query};
 pub use set_state::Progress;
+pub use tag_as_viewer::ViewerTags;
 pub use update::Update;
 
 /// The catalog itself, free of any transport. Cheap to clone.
@@ -39,6 +47,16 @@ impl Catalog {
 /// An image, and whether everybody may launch it as far as the hints say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    pub image: std::sync::Arc<crate::Image>,
+    pub image: Arc<crate::Image>,
     pub public: bool,
+    /// Of who looks and does not own it: its own tags, in place of the image's.
+    pub viewer_tags: Option<Arc<Tags>>,
+}
+
+/// An image as somebody sees it, and whether the hints say that it may, or might
+/// when the image ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hinted {
+    pub listed: Listed,
+    pub hinted: bool,
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use vmint_ids::{ImageId, ProductCode};
+use vmint_ids::{ImageId, ProductCode, SnapshotId};
 
 use crate::{Catalog, CatalogError, Image, Result, State, image::check_description, store::Step};
 
@@ -9,10 +9,10 @@ use crate::{Catalog, CatalogError, Image, Result, State, image::check_descriptio
 pub enum Progress {
     /// How much of it is there, 0 to 100; never goes back.
     Pending(u8),
-    /// Can be launched.
-    Available,
-    /// Why it never will be.
-    Failed(String),
+    /// Can be launched. Of its snapshots, these are encrypted.
+    Available(BTreeSet<SnapshotId>),
+    /// Why it never will be: EC2's word, and a sentence.
+    Failed { code: String, reason: String },
 }
 
 impl Catalog {
@@ -25,9 +25,10 @@ impl Catalog {
         progress: Progress,
         codes: BTreeSet<ProductCode>,
     ) -> Result<Image> {
-        if let Progress::Failed(why) = &progress {
-            check_description(why)
+        if let Progress::Failed { code, reason } = &progress {
+            check_description(reason)
                 .map_err(|_| CatalogError::field("state_reason", "may have 255 characters"))?;
+            check_code(code)?;
         }
         let change = move |image: &mut Image| {
             let added = image.add_codes(codes)?;
@@ -40,6 +41,14 @@ impl Catalog {
     }
 }
 
+fn check_code(code: &str) -> Result<()> {
+    if code.len() > 64 || !code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.') {
+        let why = "must be at most 64 letters, digits and dots";
+        return Err(CatalogError::field("state_reason_code", why));
+    }
+    Ok(())
+}
+
 fn advance(image: &mut Image, progress: Progress) -> Result<bool> {
     match (image.state, progress) {
         (State::Pending, Progress::Pending(percent)) => {
@@ -47,17 +56,23 @@ fn advance(image: &mut Image, progress: Progress) -> Result<bool> {
             image.progress = image.progress.max(percent.min(100));
             Ok(moved)
         }
-        (State::Pending, Progress::Available) => {
+        (State::Pending, Progress::Available(encrypted)) => {
             image.state = State::Available;
+            for disk in &mut image.disks {
+                disk.encrypted |= disk.snapshot.is_some_and(|id| encrypted.contains(&id));
+            }
             image.progress = 100;
             Ok(true)
         }
-        (State::Pending, Progress::Failed(why)) => {
+        (State::Pending, Progress::Failed { code, reason }) => {
             image.state = State::Failed;
-            image.state_reason = why;
+            image.state_reason = reason;
+            image.state_reason_code = code;
             Ok(true)
         }
-        (State::Available, Progress::Available) | (State::Failed, Progress::Failed(_)) => Ok(false),
+        (State::Available, Progress::Available(_)) | (State::Failed, Progress::Failed { .. }) => {
+            Ok(false)
+        }
         _ => Err(image.not_available()),
     }
 }

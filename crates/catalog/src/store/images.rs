@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use vmint_ids::{AccountId, ImageId};
-use vmint_store::{Asked, Ledger, OrRefuse as _, Store, Table, Tx, TxError, prefix};
+use vmint_store::{Asked, Ledger, OrRefuse as _, Store, StoreError, Table, Tx, TxError, prefix};
 
 use super::{
     Step, pins,
@@ -17,7 +17,7 @@ static IMAGES: Table<ImageId, ImageRecord> =
         if it.is_ended() { vec![] } else { vec![owned_name(&it.owner, &it.name)] }
     });
 static HINTS: Table<ImageId, HintRecord> = Table::new("hints.v1");
-static LEDGER: Ledger = Ledger::new("requests.v1");
+pub(super) static LEDGER: Ledger = Ledger::new("requests.v1");
 
 /// Every image that a commit touched is named here.
 const TOPIC: &str = "images";
@@ -38,6 +38,13 @@ pub(crate) struct Row {
     pub(crate) hint: Hint,
 }
 
+/// What a commit touched: an image, or only an account's own tags on it.
+#[derive(Debug)]
+pub(crate) struct Touched {
+    pub(crate) image: ImageId,
+    pub(crate) viewer: Option<AccountId>,
+}
+
 /// The images of the deployment. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Images {
@@ -47,6 +54,10 @@ pub(crate) struct Images {
 impl Images {
     pub(crate) fn new(store: Store) -> Self {
         Self { store }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
     }
 
     pub(crate) fn sequence(&self) -> u64 {
@@ -68,13 +79,17 @@ impl Images {
         })
     }
 
-    /// The images touched by events after `after`, some at a time.
-    pub(crate) fn touched(&self, after: u64) -> Result<Vec<(u64, ImageId)>> {
+    /// What was touched by events after `after`, some at a time.
+    pub(crate) fn touched(&self, after: u64) -> Result<Vec<(u64, Touched)>> {
         let events = self.store.events(TOPIC, after, 1000)?;
         let read = |event: vmint_store::Event| {
             let body: TouchedRecord = prost::Message::decode(event.body.as_slice())
                 .map_err(|_| E::Damaged { what: "event" })?;
-            Ok((event.seq, parse(&body.image, "event")?))
+            let viewer = match body.viewer.as_str() {
+                "" => None,
+                account => Some(parse(account, "event")?),
+            };
+            Ok((event.seq, Touched { image: parse(&body.image, "event")?, viewer }))
         };
         events.into_iter().map(read).collect()
     }
@@ -184,7 +199,7 @@ impl Images {
                 return Ok(());
             }
             HINTS.put(tx, &id, &new)?;
-            Ok(touch(tx, id)?)
+            Ok(touch(tx, id, "")?)
         };
         Ok(self.store.commit(work).await?)
     }
@@ -194,23 +209,27 @@ fn owned_name(owner: &str, name: &str) -> Vec<u8> {
     prefix(&[&owner, &name])
 }
 
-fn missing(id: ImageId) -> TxError<E> {
+pub(super) fn find(tx: &Tx<'_>, id: ImageId) -> Result<Option<Image>, TxError<E>> {
+    IMAGES.get(tx, &id)?.map(TryInto::try_into).transpose().or_refuse()
+}
+
+pub(super) fn missing(id: ImageId) -> TxError<E> {
     TxError::refuse(E::ImageNotFound { image: id.to_string() })
 }
 
-fn touch(tx: &mut Tx<'_>, id: ImageId) -> Result<(), vmint_store::StoreError> {
-    tx.emit(TOPIC, &TouchedRecord { image: id.to_string() })
+pub(super) fn touch(tx: &mut Tx<'_>, id: ImageId, viewer: &str) -> Result<(), StoreError> {
+    tx.emit(TOPIC, &TouchedRecord { image: id.to_string(), viewer: viewer.to_owned() })
 }
 
 fn put(tx: &mut Tx<'_>, record: &ImageRecord, id: ImageId) -> Result<(), TxError<E>> {
     IMAGES.put(tx, &id, record)?;
-    Ok(touch(tx, id)?)
+    Ok(touch(tx, id, "")?)
 }
 
 fn remove(tx: &mut Tx<'_>, id: ImageId) -> Result<(), TxError<E>> {
     IMAGES.remove(tx, &id)?;
     HINTS.remove(tx, &id)?;
-    Ok(touch(tx, id)?)
+    Ok(touch(tx, id, "")?)
 }
 
 /// Changes an image; one that is not `owner`'s is not there.

@@ -4,6 +4,8 @@ mod fence;
 mod images;
 mod pins;
 mod record;
+mod viewer_tags;
 
 pub use fence::Step;
-pub(crate) use images::{Hint, Images, Row};
+pub(crate) use images::{Hint, Images, Row, Touched};
+pub(crate) use viewer_tags::Tags;

@@ -5,13 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use vmint_ids::AccountId;
 
 use super::images::Hint;
-use crate::{Architecture, BootMode, CatalogError, Disk, Image, Name, Result, State};
+use crate::{
+    Architecture, BootMode, CatalogError, Disk, Image, Name, Performance, Result, State, VolumeType,
+};
 
 /// What an event says: an image that was touched.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct TouchedRecord {
     #[prost(string, tag = "1")]
     pub(super) image: String,
+    /// Only this account's tags on it were; empty: the image itself.
+    #[prost(string, tag = "2")]
+    pub(super) viewer: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -40,6 +45,22 @@ pub(super) struct DiskRecord {
     pub(super) size_gib: Option<u32>,
     #[prost(bool, tag = "4")]
     pub(super) delete_on_termination: bool,
+    #[prost(bool, tag = "5")]
+    pub(super) encrypted: bool,
+    /// Empty: gp3.
+    #[prost(string, tag = "6")]
+    pub(super) volume_type: String,
+    #[prost(uint32, tag = "7")]
+    pub(super) iops: u32,
+    #[prost(uint32, tag = "8")]
+    pub(super) throughput: u32,
+}
+
+/// An account's tags on another's image.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ViewerTagsRecord {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub(super) tags: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -92,6 +113,8 @@ pub(super) struct ImageRecord {
     pub(super) ena_support: bool,
     #[prost(bool, tag = "22")]
     pub(super) imds_v2_required: bool,
+    #[prost(string, tag = "23")]
+    pub(super) state_reason_code: String,
 }
 
 impl ImageRecord {
@@ -112,6 +135,7 @@ impl ImageRecord {
                 State::Deregistered => 4,
             },
             state_reason: it.state_reason.clone(),
+            state_reason_code: it.state_reason_code.clone(),
             progress: it.progress.into(),
             architecture: match it.architecture {
                 Architecture::X86_64 => 1,
@@ -157,6 +181,7 @@ impl TryFrom<ImageRecord> for Image {
                 _ => return Err(damaged("state")),
             },
             state_reason: it.state_reason,
+            state_reason_code: it.state_reason_code,
             progress: u8::try_from(it.progress).map_err(|_| damaged("progress"))?,
             architecture: match it.architecture {
                 1 => Architecture::X86_64,
@@ -192,6 +217,10 @@ impl From<&Disk> for DiskRecord {
             snapshot: it.snapshot.map(|id| id.to_string()),
             size_gib: it.size_gib,
             delete_on_termination: it.delete_on_termination,
+            encrypted: it.encrypted,
+            volume_type: it.performance.kind.as_str().to_owned(),
+            iops: it.performance.iops,
+            throughput: it.performance.throughput,
         }
     }
 }
@@ -205,6 +234,12 @@ impl TryFrom<DiskRecord> for Disk {
             snapshot: it.snapshot.map(|id| parse(&id, "snapshot")).transpose()?,
             size_gib: it.size_gib,
             delete_on_termination: it.delete_on_termination,
+            encrypted: it.encrypted,
+            performance: Performance {
+                kind: VolumeType::parse(&it.volume_type).map_err(|_| damaged("volume type"))?,
+                iops: it.iops,
+                throughput: it.throughput,
+            },
         })
     }
 }

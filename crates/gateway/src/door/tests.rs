@@ -250,7 +250,10 @@ async fn a_message_that_is_too_long_is_refused_with_the_limit() {
 async fn internal_and_unknown_methods_are_not_there() {
     let open = open().await;
     let mut internal = CatalogInternalServiceClient::new(open.channel.clone());
-    let request = catalog::BatchGetImagesRequest { image_ids: vec![IMAGE.to_owned()] };
+    let request = catalog::BatchGetImagesRequest {
+        image_ids: vec![IMAGE.to_owned()],
+        account_id: String::new(),
+    };
     let refused = internal.batch_get_images(with("root", request)).await.unwrap_err();
     assert_eq!(reason(&refused), (Code::Unimplemented, "METHOD_UNKNOWN".to_owned()));
 

@@ -55,6 +55,7 @@ impl Front {
             &asked.who.key_id,
             &asked.signature,
             header("amz-sdk-invocation-id"),
+            0,
         );
         let answer = self.blocks(&route, &asked, &caller, token, request_id).await;
         let reply = answer.unwrap_or_else(|error| Reply::ebs_error(&error, request_id));

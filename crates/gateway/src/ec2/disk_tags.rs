@@ -22,6 +22,26 @@ pub(super) fn keeps(id: &str) -> bool {
     [SnapshotKind::PREFIX, VolumeKind::PREFIX].contains(&prefix)
 }
 
+/// That all of them are there and the caller's own.
+pub(super) async fn all_exist(
+    front: &Front,
+    caller: &Caller,
+    ids: &[String],
+) -> Result<(), Refused> {
+    let mut storage = front.gateway.peers.disks(caller);
+    let (volumes, snapshots): (Vec<_>, Vec<_>) =
+        ids.iter().cloned().partition(|id| id.starts_with(VolumeKind::PREFIX));
+    if !snapshots.is_empty() {
+        let request = ListSnapshotsRequest { snapshot_ids: snapshots, ..Default::default() };
+        storage.list_snapshots(request).await?;
+    }
+    if !volumes.is_empty() {
+        let request = ListVolumesRequest { volume_ids: volumes, ..Default::default() };
+        storage.list_volumes(request).await?;
+    }
+    Ok(())
+}
+
 /// Changes the tags of resources that storage keeps.
 pub(super) async fn change(
     front: &Front,

@@ -22,6 +22,7 @@ mod images;
 mod instances;
 mod key_pairs;
 mod keys;
+mod machine_tags;
 mod network;
 #[cfg(test)]
 mod page;
@@ -232,16 +233,17 @@ impl Front {
         let path = format!("{}:{action}", service.name());
         self.metrics.started(&path);
         let begun = std::time::Instant::now();
+        let invocation = asked.head.header("amz-sdk-invocation-id");
+        let (key_id, signature) = (&asked.who.key_id, &asked.signature);
+        let turn =
+            entry.mutates.then(|| self.replays.turn(key_id, signature, invocation.is_some()));
+        let before = turn.as_ref().map_or(0, |turn| turn.before);
         let call = Call {
             front: self.clone(),
             caller: asked.who.caller(request_id, source),
             read_only: asked.who.read_only,
             params,
-            replay_id: replay::request_id(
-                &asked.who.key_id,
-                &asked.signature,
-                asked.head.header("amz-sdk-invocation-id"),
-            ),
+            replay_id: replay::request_id(key_id, signature, invocation, before),
         };
         let answer = async {
             match call.run(entry).await {
@@ -249,10 +251,9 @@ impl Front {
                 Err(refused) => service.refuse(&refused.0, request_id),
             }
         };
-        let reply = if entry.mutates {
-            self.replays.once(&asked.who.key_id, &asked.signature, answer).await
-        } else {
-            answer.await
+        let reply = match turn {
+            Some(turn) => turn.once(answer).await,
+            None => answer.await,
         };
         self.metrics.handled(&path, code_of(reply.status), begun.elapsed());
         reply

@@ -13,11 +13,16 @@ that value, `UnsupportedOperation`; an empty one counts as not sent. `DryRun` is
 everywhere. A `!` marks what must be given, `N` counts from 1.
 
 Where an answer must say something that has no meaning here it says what EC2 says of a plain
-image: hypervisor `xen`, virtualization `hvm`, root device type `ebs`, volume type `gp3`.
-RegisterImage takes an image without `Architecture` for `i386`, as EC2 does, and for `hvm`, as
-nothing else can run. CreateImage does not reboot the machine, whatever `NoReboot` says: its
-disks are frozen at one moment, as a power cut would leave them; stop the machine first where
-that is not enough.
+image: hypervisor `xen`, virtualization `hvm`, root device type `ebs`. RegisterImage takes an
+image without `Architecture` for `i386`, as EC2 does, and for `hvm`, as nothing else can run.
+CreateImage powers a running machine off by its power button, takes the disks, and starts it
+again; it shows as stopped meanwhile. With `NoReboot` its disks are frozen at one moment while
+it runs, as a power cut would leave them. What a volume's type promises is recorded and shown;
+every volume is as fast as the host.
+
+Two mutations that are signed alike, to the byte and so in one second, are told apart by the
+SDKs' `amz-sdk-invocation-id`. Without it the second is done too if the first was answered
+before it came, and else answered as the first: give a `ClientToken`, or wait for the answer.
 
 ";
 

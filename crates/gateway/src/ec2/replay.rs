@@ -14,8 +14,20 @@ use vmint_ec2::Reply;
 const KEEP_FOR: Duration = Duration::from_mins(10);
 const KEEP: usize = 20_000;
 
-type Slot = Arc<OnceCell<Reply>>;
+/// Two that come so soon after one another may be signed alike by chance: a
+/// signature tells only seconds apart.
+const SAME_SECOND: Duration = Duration::from_millis(1500);
+
 type Digest = [u8; 32];
+
+/// A request and those that were signed alike.
+#[derive(Debug, Clone)]
+pub(super) struct Turn {
+    answer: Arc<OnceCell<Reply>>,
+    first: Instant,
+    /// How many were signed alike and done before it.
+    pub(super) before: u32,
+}
 
 /// Answers by key and signature.
 #[derive(Debug, Default)]
@@ -25,21 +37,48 @@ pub(crate) struct Replays {
 
 #[derive(Debug, Default)]
 struct Kept {
-    slots: HashMap<Digest, Slot>,
+    turns: HashMap<Digest, Turn>,
     order: VecDeque<(Instant, Digest)>,
 }
 
 impl Replays {
-    /// The answer of the first that came with this signature: it does
-    /// `work`, and others wait for it. A failure of ours is not kept.
-    pub(super) async fn once(
-        &self,
-        key_id: &str,
-        signature: &[u8; 32],
-        work: impl Future<Output = Reply>,
-    ) -> Reply {
-        let slot = self.slot(digest(key_id, signature), Instant::now());
-        let answer = slot.get_or_try_init(|| async {
+    /// The turn of a request with this signature. It is the first one's again,
+    /// and so is the answer, but for one that comes in the same second when the
+    /// first is answered: who asks on knows the answer and asks anew. Of those
+    /// that are `numbered`, and so told apart by more, every one is the first's.
+    pub(super) fn turn(&self, key_id: &str, signature: &[u8; 32], numbered: bool) -> Turn {
+        self.turn_at(digest(key_id, signature), numbered, Instant::now())
+    }
+
+    fn turn_at(&self, digest: Digest, numbered: bool, now: Instant) -> Turn {
+        let mut kept = self.kept.lock();
+        while let Some((at, oldest)) = kept.order.front().copied() {
+            if kept.order.len() < KEEP && now.duration_since(at) < KEEP_FOR {
+                break;
+            }
+            kept.order.pop_front();
+            kept.turns.remove(&oldest);
+        }
+        if let Some(turn) = kept.turns.get_mut(&digest) {
+            let soon = now.duration_since(turn.first) < SAME_SECOND;
+            if soon && !numbered && turn.answer.initialized() {
+                turn.answer = Arc::default();
+                turn.before += 1;
+            }
+            return turn.clone();
+        }
+        let turn = Turn { answer: Arc::default(), first: now, before: 0 };
+        kept.turns.insert(digest, turn.clone());
+        kept.order.push_back((now, digest));
+        turn
+    }
+}
+
+impl Turn {
+    /// The answer of whoever came first on this turn: it does `work`, and others
+    /// wait for it. A failure of ours is not kept.
+    pub(super) async fn once(&self, work: impl Future<Output = Reply>) -> Reply {
+        let answer = self.answer.get_or_try_init(|| async {
             let reply = work.await;
             if reply.status >= 500 { Err(reply) } else { Ok(reply) }
         });
@@ -47,24 +86,6 @@ impl Replays {
             Ok(reply) => reply.clone(),
             Err(failed) => failed,
         }
-    }
-
-    fn slot(&self, digest: Digest, now: Instant) -> Slot {
-        let mut kept = self.kept.lock();
-        while let Some((at, oldest)) = kept.order.front().copied() {
-            if kept.order.len() < KEEP && now.duration_since(at) < KEEP_FOR {
-                break;
-            }
-            kept.order.pop_front();
-            kept.slots.remove(&oldest);
-        }
-        if let Some(slot) = kept.slots.get(&digest) {
-            return slot.clone();
-        }
-        let slot = Slot::default();
-        kept.slots.insert(digest, slot.clone());
-        kept.order.push_back((now, digest));
-        slot
     }
 }
 
@@ -83,13 +104,20 @@ pub(super) fn told_apart(signature: &[u8; 32], invocation: Option<&str>) -> [u8;
 
 /// The request id of what a signed request changes: should this process forget
 /// the request, the ledgers of the services still know it. An SDK that tries
-/// again signs anew, under the number of the same invocation.
-pub(super) fn request_id(key_id: &str, signature: &[u8; 32], invocation: Option<&str>) -> String {
+/// again signs anew, under the number of the same invocation. `before` were
+/// signed alike and done before it.
+pub(super) fn request_id(
+    key_id: &str,
+    signature: &[u8; 32],
+    invocation: Option<&str>,
+    before: u32,
+) -> String {
     let digest = match invocation {
         Some(invocation) => {
             let context = "vmint 2026 request id of an SDK's invocation";
             digest(key_id, &blake3::derive_key(context, invocation.as_bytes()))
         }
+        None if before > 0 => digest(&format!("{key_id}/{before}"), signature),
         None => digest(key_id, signature),
     };
     let hex = digest[..16].iter().fold(String::with_capacity(36), |mut text, byte| {
@@ -110,11 +138,11 @@ mod tests {
         let (first, second) = ([1; 32], [2; 32]);
         assert_ne!(told_apart(&first, Some("a")), told_apart(&first, Some("b")));
         assert_eq!(told_apart(&first, None), first);
-        let id = |signature, invocation| request_id("K", signature, invocation);
+        let id = |signature, invocation| request_id("K", signature, invocation, 0);
         assert_eq!(id(&first, Some("a")), id(&second, Some("a")));
         assert_ne!(id(&first, Some("a")), id(&first, Some("b")));
         assert_ne!(id(&first, None), id(&second, None));
-        assert_ne!(id(&first, Some("a")), request_id("L", &first, Some("a")));
+        assert_ne!(id(&first, Some("a")), request_id("L", &first, Some("a"), 0));
     }
 
     fn reply(status: u16) -> Reply {
@@ -134,14 +162,37 @@ mod tests {
             }
         };
         let one = [1; 32];
-        assert_eq!(replays.once("K", &one, work(503)).await.status, 503);
-        let (first, second) =
-            tokio::join!(replays.once("K", &one, work(200)), replays.once("K", &one, work(400)));
+        let turn = |key, signature| replays.turn(key, signature, true);
+        assert_eq!(turn("K", &one).once(work(503)).await.status, 503);
+        let (first, second) = (turn("K", &one), turn("K", &one));
+        let (first, second) = tokio::join!(first.once(work(200)), second.once(work(400)));
         assert_eq!((first.status, second.status), (200, 200));
         assert_eq!(done.load(Ordering::SeqCst), 2);
-        assert_eq!(replays.once("L", &one, work(400)).await.status, 400);
-        assert_eq!(replays.once("K", &[2; 32], work(400)).await.status, 400);
-        assert_ne!(request_id("K", &one, None), request_id("L", &one, None));
+        assert_eq!(turn("L", &one).once(work(400)).await.status, 400);
+        assert_eq!(turn("K", &[2; 32]).once(work(400)).await.status, 400);
+        assert_ne!(request_id("K", &one, None, 0), request_id("L", &one, None, 0));
+    }
+
+    /// Put a tag, take it off, put it again, in one second and without numbers.
+    #[tokio::test]
+    async fn one_that_is_signed_alike_by_chance_is_done_too_and_a_late_copy_is_not() {
+        let replays = Replays::default();
+        let start = Instant::now();
+        let at =
+            |numbered, ms| replays.turn_at([7; 32], numbered, start + Duration::from_millis(ms));
+        let (first, meanwhile) = (at(false, 0), at(false, 1));
+        let (one, same) =
+            tokio::join!(first.once(async { reply(200) }), meanwhile.once(async { reply(400) }));
+        assert_eq!((one.status, same.status), (200, 200));
+        // Numbered ones say themselves that they are another.
+        assert_eq!(at(true, 500).once(async { reply(400) }).await.status, 200);
+        let anew = at(false, 900);
+        assert_eq!((anew.before, anew.once(async { reply(201) }).await.status), (1, 201));
+        let ids = [0, 1, 2].map(|before| request_id("K", &[7; 32], None, before));
+        assert!(ids[0] != ids[1] && ids[1] != ids[2]);
+        // A copy that somebody sends later does nothing.
+        let late = at(false, 1600);
+        assert_eq!((late.before, late.once(async { reply(400) }).await.status), (1, 201));
     }
 
     #[test]
@@ -151,10 +202,10 @@ mod tests {
         for n in 0..KEEP + 10 {
             let mut digest = [0; 32];
             digest[..8].copy_from_slice(&n.to_be_bytes());
-            replays.slot(digest, start);
+            replays.turn_at(digest, true, start);
         }
-        assert!(replays.kept.lock().slots.len() <= KEEP);
-        replays.slot([9; 32], start + KEEP_FOR);
-        assert_eq!(replays.kept.lock().slots.len(), 1);
+        assert!(replays.kept.lock().turns.len() <= KEEP);
+        replays.turn_at([9; 32], true, start + KEEP_FOR);
+        assert_eq!(replays.kept.lock().turns.len(), 1);
     }
 }

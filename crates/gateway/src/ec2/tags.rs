@@ -1,8 +1,8 @@
 //! Tags, whatever they are on.
 
 use vmint_api::{
-    catalog::v1::{Image, UpdateImageRequest},
-    gateway::v1::ListImagesRequest,
+    catalog::v1::Image,
+    gateway::v1::{ListImagesRequest, TagImageRequest},
     types::v1::{Filter, Tag},
 };
 use vmint_ec2::{Code, Error, Operation, Params, Xml, query};
@@ -10,7 +10,7 @@ use vmint_ids::{ImageKind, Kind};
 use vmint_rpc::{BadToken, Caller, PageToken};
 
 use super::{
-    Call, Entry, Front, Refused, disk_tags, entries, entry::Answer, filter, images,
+    Call, Entry, Front, Refused, disk_tags, entries, entry::Answer, filter, images, machine_tags,
     service::Service,
 };
 
@@ -67,22 +67,27 @@ async fn apply(mut call: Call, change: Change) -> Answer {
         let text = format!("Give at most {MOST_RESOURCES} resources.");
         return Err(Error::new(Code::InvalidParameterValue, text).into());
     }
+    let (front, caller) = (&call.front, &call.caller);
     let (disks, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| disk_tags::keeps(id));
-    let mut owned = Vec::with_capacity(ids.len());
+    let (machines, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| machine_tags::keeps(id));
+    let mut seen = Vec::with_capacity(ids.len());
     for id in &ids {
-        owned.push(own(&call.front, &call.caller, id).await?);
+        seen.push(image(front, caller, id).await?);
     }
-    disk_tags::change(&call.front, &call.caller, &disks, &change, &request_id).await?;
-    for image in owned {
+    disk_tags::all_exist(front, caller, &disks).await?;
+    machine_tags::all_exist(front, caller, &machines).await?;
+    disk_tags::change(front, caller, &disks, &change, &request_id).await?;
+    machine_tags::change(front, caller, &machines, &change, &request_id).await?;
+    for image in seen {
         let request_id = format!("{request_id}/{}", image.image_id);
-        let request = update(image, &change, request_id);
-        call.front.gateway.peers.images(&call.caller).update_image(request).await?;
+        front.gateway.tag_image(caller, update(image, &change, request_id)).await?;
     }
     Ok(Xml::done())
 }
 
-/// The resource, if it is one of the caller's own that has tags.
-async fn own(front: &Front, caller: &Caller, id: &str) -> Result<Image, Refused> {
+/// An image that the caller may see: its owner's tags are the image's, those of
+/// others their own.
+async fn image(front: &Front, caller: &Caller, id: &str) -> Result<Image, Refused> {
     let prefix = id.rsplit_once('-').map_or("", |(prefix, _)| prefix);
     if prefix != ImageKind::PREFIX {
         let shown = id.chars().take(64).collect::<String>();
@@ -90,15 +95,10 @@ async fn own(front: &Front, caller: &Caller, id: &str) -> Result<Image, Refused>
         return Err(Error::new(Code::InvalidId, text).into());
     }
     let id = query::parse_id::<ImageKind>(id)?.to_string();
-    let image = front.gateway.get_image(caller, &id).await?;
-    if image.owner_id != caller.account {
-        let text = format!("Not authorized for image:{id}");
-        return Err(Error::new(Code::NotAuthorized, text).into());
-    }
-    Ok(image)
+    Ok(front.gateway.get_image(caller, &id).await?)
 }
 
-fn update(image: Image, change: &Change, request_id: String) -> UpdateImageRequest {
+fn update(image: Image, change: &Change, request_id: String) -> TagImageRequest {
     let (put_tags, remove_tag_keys) = match change {
         Change::Put(tags) => (tags.clone(), Vec::new()),
         Change::RemoveAll => (Vec::new(), image.tags.into_iter().map(|tag| tag.key).collect()),
@@ -113,13 +113,7 @@ fn update(image: Image, change: &Change, request_id: String) -> UpdateImageReque
             (Vec::new(), goes.map(|(key, _)| key.clone()).collect())
         }
     };
-    UpdateImageRequest {
-        image_id: image.image_id,
-        put_tags,
-        remove_tag_keys,
-        request_id,
-        ..UpdateImageRequest::default()
-    }
+    TagImageRequest { image_id: image.image_id, put_tags, remove_tag_keys, request_id }
 }
 
 /// One line of an answer.
@@ -165,7 +159,7 @@ async fn describe_tags(mut call: Call) -> Answer {
     let after = PageToken::read(&token, &canonical, &call.caller.account)
         .map_err(|BadToken| Error::new(Code::InvalidNextToken, BadToken.to_string()))?;
     let mut rows = Vec::new();
-    for image in images::all_own(&call.front.gateway, &call.caller).await? {
+    for image in images::all_tagged(&call.front.gateway, &call.caller).await? {
         rows.extend(image.tags.into_iter().map(|tag| Row {
             resource_id: image.image_id.clone(),
             key: tag.key,
@@ -173,7 +167,9 @@ async fn describe_tags(mut call: Call) -> Answer {
             resource_type: "image",
         }));
     }
-    for (resource_id, resource_type, tags) in disk_tags::all_own(&call.front, &call.caller).await? {
+    let mut others = disk_tags::all_own(&call.front, &call.caller).await?;
+    others.extend(machine_tags::all_own(&call.front, &call.caller).await?);
+    for (resource_id, resource_type, tags) in others {
         rows.extend(tags.into_iter().map(|tag| Row {
             resource_id: resource_id.clone(),
             key: tag.key,

@@ -67,6 +67,8 @@ struct Ask {
     service: &'static str,
     region: &'static str,
     at: OffsetDateTime,
+    /// As SDKs number what they invoke.
+    invocation: Option<&'static str>,
     body: String,
 }
 
@@ -77,6 +79,7 @@ fn ask(key: &str, body: impl Into<String>) -> Ask {
         service: "ec2",
         region: "here",
         at: OffsetDateTime::now_utc(),
+        invocation: None,
         body: body.into(),
     }
 }
@@ -99,7 +102,11 @@ impl Ask {
         mac.update(text.as_bytes());
         let signature = hex::encode(mac.finalize().into_bytes());
         let credential = format!("{}/{}", self.key, scope.to_text());
-        Request::builder()
+        let invocation = self.invocation.map(|number| ("amz-sdk-invocation-id", number));
+        let request = Request::builder();
+        let request =
+            invocation.into_iter().fold(request, |it, (name, number)| it.header(name, number));
+        request
             .method(Method::POST)
             .uri(format!("http://{host}/"))
             .header("host", host)
@@ -233,14 +240,17 @@ async fn a_dry_run_and_a_key_that_only_reads_change_nothing() {
 }
 
 #[tokio::test]
-async fn the_same_signature_acts_once() {
+async fn an_invocation_acts_once() {
     let open = alone().await;
     let make = ask("owner", "Action=CreateSecurityGroup&GroupName=web&GroupDescription=text");
+    let make = Ask { invocation: Some("1"), ..make };
     let (_, first) = told(&open, &make).await;
     let id = element(&first, "groupId").unwrap();
     assert_eq!(told(&open, &make).await.1, first);
+    let other = Ask { invocation: Some("2"), ..make.clone() };
+    assert_eq!(refused(&open, &other).await.1, "InvalidGroup.Duplicate");
     let anew = Ask { at: make.at + Duration::seconds(1), ..make };
-    assert_eq!(refused(&open, &anew).await.1, "InvalidGroup.Duplicate");
+    assert_eq!(element(&told(&open, &anew).await.1, "groupId").unwrap(), id);
 
     let rule = "IpProtocol=tcp&FromPort=22&ToPort=22&CidrIp=0.0.0.0/0";
     let change = |action: &str| {
@@ -260,7 +270,7 @@ async fn the_same_signature_acts_once() {
     let gone = ask("owner", format!("Action=DeleteSecurityGroup&GroupId={id}"));
     assert_eq!(refused(&open, &gone).await.1, "DependencyViolation");
     open.lab.world.lock().instances.clear();
-    let gone = Ask { at: gone.at + Duration::seconds(1), ..gone };
+    let gone = Ask { invocation: Some("3"), ..gone };
     assert_eq!(told(&open, &gone).await.0, 200);
 }
 

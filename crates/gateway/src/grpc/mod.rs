@@ -95,6 +95,13 @@ impl GatewayService for Grpc {
         forward!(self, request, modify_launch_permission)
     }
 
+    async fn tag_image(
+        &self,
+        request: Request<pb::TagImageRequest>,
+    ) -> Result<Response<pb::TagImageResponse>, Status> {
+        forward!(self, request, tag_image)
+    }
+
     async fn add_product_code(
         &self,
         request: Request<pb::AddProductCodeRequest>,

@@ -36,6 +36,10 @@ impl Gateway {
         caller: &Caller,
         request: CopyImageRequest,
     ) -> Result<CopyImageResponse, Status> {
+        if !request.snapshot_tags.is_empty() {
+            let why = "tag the snapshots when the copy is there".to_owned();
+            return Err(GatewayError::invalid("snapshot_tags", why).into());
+        }
         let asked = asked(caller, "CopyImage", &request.request_id, &request)?;
         let saga = match self.sagas.replayed(&asked).await? {
             Some(saga) => saga,
@@ -216,7 +220,11 @@ impl Kind for Fetch {
                 memo.owned = true;
             }
             Step::Disks => self.fetched(at, plan, &pending).await?,
-            Step::Available => drop(pending.available(&image.product_codes).await?),
+            Step::Available => {
+                let ids = plan.disks.iter().map(|disk| disk.snapshot_id.clone());
+                let encrypted = pending.encrypted(ids.collect()).await?;
+                drop(pending.available(&image.product_codes, encrypted).await?);
+            }
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use vmint_api::{
     catalog::v1::{Image, ImageState, PinImageRequest, UnpinImageRequest},
     gateway::v1::{CopyImageRequest, CopyImageResponse},
     storage::v1::{EnsureSnapshotCopyRequest, SnapshotCopy},
+    types::v1::Tag,
 };
 use vmint_ids::{ImageId, SnapshotId};
 use vmint_rpc::Caller;
@@ -73,8 +74,9 @@ fn plan(caller: &Caller, request: CopyImageRequest, source: Image) -> CopyPlan {
         ebs.snapshot_id = id;
     }
     let (encrypted, kms_key_id) = (request.encrypted, request.kms_key_id.clone());
+    let snapshot_tags = request.snapshot_tags.clone();
     let image = Image { block_device_mappings: disks, ..copied(caller, request, source) };
-    CopyPlan { image: Some(image), copies, encrypted, kms_key_id }
+    CopyPlan { image: Some(image), copies, encrypted, kms_key_id, snapshot_tags }
 }
 
 /// The copy as it is to be, but for its disks.
@@ -137,6 +139,8 @@ pub(super) struct CopyPlan {
     encrypted: bool,
     #[prost(string, tag = "41")]
     kms_key_id: String,
+    #[prost(message, repeated, tag = "42")]
+    snapshot_tags: Vec<Tag>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -229,6 +233,7 @@ impl Kind for Duplicate {
                         "Copied for DestinationAmi {} from SourceAmi {}",
                         image.image_id, image.source_image_id
                     ),
+                    tags: plan.snapshot_tags.clone(),
                     encrypted: plan.encrypted,
                     kms_key_id: plan.kms_key_id.clone(),
                 };
@@ -240,7 +245,10 @@ impl Kind for Duplicate {
                 add_codes(&mut memo.product_codes, codes);
                 pending.put_codes(ids, &memo.product_codes).await?;
             }
-            Step::Available => drop(pending.available(&memo.product_codes).await?),
+            Step::Available => {
+                let encrypted = pending.encrypted(plan.snapshot_ids()).await?;
+                drop(pending.available(&memo.product_codes, encrypted).await?);
+            }
             Step::Unpin => self.unpin(at, &image.source_image_id).await?,
         }
         Ok(())

@@ -3,16 +3,21 @@ use std::time::Duration;
 use prost::Message;
 use tonic::Status;
 use vmint_api::{
-    catalog::v1::{Image, ImageState},
+    catalog::v1::Image,
     gateway::v1::{CreateImageRequest, CreateImageResponse},
-    launcher::v1::{AttachedVolume, GetInstanceRequest, Instance, InstanceState},
-    storage::v1::{EnsureVolumeSnapshotsRequest, VolumeSnapshot},
-    types::v1::{BlockDeviceMapping, EbsBlockDevice},
+    launcher::v1::{
+        BatchGetInstancesRequest, EnsureHaltedRequest, GetInstanceRequest, Instance, InstanceState,
+        ReleaseHaltRequest,
+    },
+    storage::v1::{BatchGetVolumesRequest, EnsureVolumeSnapshotsRequest, Volume, VolumeSnapshot},
+    types::v1::Tag,
 };
-use vmint_ids::{ImageId, SnapshotId};
 use vmint_rpc::{Caller, Retry, retry};
 
-use super::{Gateway, add_codes, asked, pending_image::PendingImage};
+use super::{
+    Gateway, add_codes, asked, create_image_plan::plan, find_image::on_behalf,
+    pending_image::PendingImage,
+};
 use crate::{
     GatewayError,
     peers::Peers,
@@ -50,9 +55,22 @@ impl Gateway {
             let state = instance_state(instance.state());
             return Err(GatewayError::InstanceState { id: instance.instance_id, state }.into());
         }
-        let source = self.get_images(caller, std::slice::from_ref(&instance.image_id)).await?;
-        let source = source.into_iter().next().unwrap_or_default();
-        Ok(plan(caller, request, &instance, source)?)
+        let ids = std::slice::from_ref(&instance.image_id);
+        let (source, volumes) =
+            tokio::join!(self.get_images(caller, ids), self.volumes_of(caller, &instance));
+        let source = source?.into_iter().next().unwrap_or_default();
+        Ok(plan(caller, request, &instance, &volumes?, source)?)
+    }
+
+    async fn volumes_of(&self, caller: &Caller, of: &Instance) -> Result<Vec<Volume>, Status> {
+        let volume_ids = of.volumes.iter().map(|volume| volume.volume_id.clone()).collect();
+        let request = BatchGetVolumesRequest { volume_ids };
+        let storage = self.peers.volumes(&on_behalf(caller));
+        let answer = retry(Retry::default(), || {
+            let (mut storage, request) = (storage.clone(), request.clone());
+            async move { storage.batch_get_volumes(request).await }
+        });
+        Ok(answer.await?.into_inner().volumes)
     }
 
     /// An instance of the caller's, by id or name, as the launcher answers it.
@@ -84,106 +102,9 @@ pub(super) fn instance_state(state: InstanceState) -> &'static str {
     }
 }
 
-fn plan(
-    caller: &Caller,
-    request: CreateImageRequest,
-    instance: &Instance,
-    source: Image,
-) -> Result<CreatePlan, GatewayError> {
-    let id = ImageId::random().to_string();
-    let mut snapshots = Vec::new();
-    let mut disks = Vec::new();
-    for volume in &instance.volumes {
-        let snapshot_id = SnapshotId::random().to_string();
-        disks.push(disk_of(volume, &snapshot_id));
-        snapshots.push(VolumeSnapshot { volume_id: volume.volume_id.clone(), snapshot_id });
-    }
-    let named = |name: &str| instance.volumes.iter().any(|v| v.device_name == name);
-    let root_device_name = if named(&source.root_device_name) {
-        source.root_device_name.clone()
-    } else {
-        instance.volumes.first().map(|v| v.device_name.clone()).unwrap_or_default()
-    };
-    change_disks(&mut disks, &root_device_name, &request.block_device_mappings)?;
-    let kept =
-        |id: &String| disks.iter().any(|d| d.ebs.as_ref().is_some_and(|e| e.snapshot_id == *id));
-    snapshots.retain(|snapshot| kept(&snapshot.snapshot_id));
-    let image = Image {
-        image_id: id,
-        name: request.name,
-        description: request.description,
-        owner_id: caller.account.clone(),
-        state: ImageState::Pending.into(),
-        architecture: source.architecture,
-        boot_mode: source.boot_mode,
-        root_device_name,
-        block_device_mappings: disks,
-        platform: source.platform,
-        product_codes: instance.product_codes.clone(),
-        source_image_id: instance.image_id.clone(),
-        source_instance_id: instance.instance_id.clone(),
-        tags: request.tags,
-        ena_support: source.ena_support,
-        imds_v2_required: source.imds_v2_required,
-        ..Image::default()
-    };
-    Ok(CreatePlan { image: Some(image), snapshots })
-}
-
-/// Leaves disks out, changes whether they go with their machine, and adds empty
-/// ones; nothing else about a disk that is there can change.
-fn change_disks(
-    disks: &mut Vec<BlockDeviceMapping>,
-    root: &str,
-    changes: &[BlockDeviceMapping],
-) -> Result<(), GatewayError> {
-    for (at, change) in changes.iter().enumerate() {
-        let refuse = |why: &str| {
-            Err(GatewayError::invalid(format!("block_device_mappings[{at}]"), why.to_owned()))
-        };
-        let there = disks.iter().position(|disk| disk.device_name == change.device_name);
-        match (there, change.no_device, &change.ebs) {
-            (Some(_), true, _) if change.device_name == root => {
-                return refuse("the root disk can't be left out");
-            }
-            (Some(there), true, _) => drop(disks.remove(there)),
-            (Some(there), false, Some(ebs)) => {
-                let Some(disk) = disks[there].ebs.as_mut() else { continue };
-                if !ebs.snapshot_id.is_empty() || ![0, disk.size_gib].contains(&ebs.size_gib) {
-                    return refuse("of a disk that is there only delete_on_termination can change");
-                }
-                disk.delete_on_termination =
-                    ebs.delete_on_termination.or(disk.delete_on_termination);
-            }
-            (None, false, Some(ebs)) if ebs.snapshot_id.is_empty() && ebs.size_gib > 0 => {
-                disks.push(change.clone());
-            }
-            (None, false, Some(_)) => {
-                return refuse("a disk that is added is empty and has a size");
-            }
-            (None, true, _) => {}
-            (_, false, None) => return refuse("say with `ebs` or `no_device` what to change"),
-        }
-    }
-    Ok(())
-}
-
-fn disk_of(volume: &AttachedVolume, snapshot_id: &str) -> BlockDeviceMapping {
-    const GIB: i64 = 1 << 30;
-    let size_gib = i32::try_from((volume.size_bytes + GIB - 1) / GIB).unwrap_or(i32::MAX);
-    BlockDeviceMapping {
-        device_name: volume.device_name.clone(),
-        ebs: Some(EbsBlockDevice {
-            snapshot_id: snapshot_id.to_owned(),
-            size_gib,
-            delete_on_termination: Some(volume.delete_on_termination),
-        }),
-        no_device: false,
-    }
-}
-
-/// record → owner → snapshots → **available**. What is answered after `owner`
-/// stays, as a failed image, if the rest does not come about.
+/// record → owner → machine off → snapshots → **available** → machine on. What is
+/// answered after `owner` stays, as a failed image, if the rest does not come
+/// about.
 #[derive(Debug)]
 pub(super) struct Create {
     pub(super) peers: Peers,
@@ -193,16 +114,26 @@ pub(super) struct Create {
 pub(super) enum Step {
     Record,
     Own,
+    Halt,
     Snapshots,
     Available,
+    Resume,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct CreatePlan {
     #[prost(message, optional, tag = "1")]
-    image: Option<Image>,
+    pub(super) image: Option<Image>,
     #[prost(message, repeated, tag = "2")]
-    snapshots: Vec<VolumeSnapshot>,
+    pub(super) snapshots: Vec<VolumeSnapshot>,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) snapshot_tags: Vec<Tag>,
+    /// Its machine runs and is to be off meanwhile.
+    #[prost(bool, tag = "4")]
+    pub(super) halt: bool,
+    /// Its machine is off anyway.
+    #[prost(bool, tag = "5")]
+    pub(super) machine_off: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -217,8 +148,55 @@ pub(super) struct CreateMemo {
 }
 
 impl CreatePlan {
+    fn instance_id(&self) -> &str {
+        self.image.as_ref().map_or("", |image| image.source_instance_id.as_str())
+    }
+
     fn snapshot_ids(&self) -> Vec<String> {
         self.snapshots.iter().map(|s| s.snapshot_id.clone()).collect()
+    }
+}
+
+impl Create {
+    async fn halt(&self, at: &At, plan: &CreatePlan) -> Result<(), StepError> {
+        if plan.halt {
+            let request = EnsureHaltedRequest {
+                saga: at.saga_step(),
+                instance_id: plan.instance_id().to_owned(),
+                account_id: at.account.clone(),
+            };
+            self.peers.launcher(&at.caller()).ensure_halted(request).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the machine again, if it is there to be.
+    async fn resume(&self, at: &At, plan: &CreatePlan) -> Result<(), StepError> {
+        if plan.halt && !self.has_ended(at, plan).await? {
+            let request = ReleaseHaltRequest {
+                saga: at.saga_step(),
+                instance_id: plan.instance_id().to_owned(),
+                account_id: at.account.clone(),
+            };
+            self.peers.launcher(&at.caller()).release_halt(request).await?;
+        }
+        Ok(())
+    }
+
+    async fn has_ended(&self, at: &At, plan: &CreatePlan) -> Result<bool, StepError> {
+        let request =
+            BatchGetInstancesRequest { instance_ids: vec![plan.instance_id().to_owned()] };
+        let found = self.peers.launcher(&at.caller()).batch_get_instances(request).await?;
+        let ended = |it: &Instance| {
+            matches!(it.state(), InstanceState::ShuttingDown | InstanceState::Terminated)
+        };
+        Ok(found.into_inner().instances.first().is_none_or(ended))
+    }
+
+    /// EC2's word for why the image failed.
+    async fn why(&self, at: &At, plan: &CreatePlan) -> Result<&'static str, StepError> {
+        let ended = self.has_ended(at, plan).await?;
+        Ok(if ended { "Client.InstanceTerminated" } else { "Server.InternalError" })
     }
 }
 
@@ -229,16 +207,19 @@ impl Kind for Create {
     type Memo = CreateMemo;
 
     const NAME: &'static str = "create-image";
-    const STEPS: &'static [Step] = &[Step::Record, Step::Own, Step::Snapshots, Step::Available];
-    const PIVOT: usize = 3;
+    const STEPS: &'static [Step] =
+        &[Step::Record, Step::Own, Step::Halt, Step::Snapshots, Step::Available, Step::Resume];
+    const PIVOT: usize = 4;
     const PATIENCE: Duration = Duration::from_hours(1);
 
     fn name(step: Step) -> &'static str {
         match step {
             Step::Record => "record",
             Step::Own => "own",
+            Step::Halt => "halt",
             Step::Snapshots => "snapshots",
             Step::Available => "available",
+            Step::Resume => "resume",
         }
     }
 
@@ -261,6 +242,7 @@ impl Kind for Create {
                 pending.own(&at.account).await?;
                 memo.owned = true;
             }
+            Step::Halt => self.halt(at, plan).await?,
             Step::Snapshots => {
                 let ensure = EnsureVolumeSnapshotsRequest {
                     saga: at.saga_step(),
@@ -272,6 +254,8 @@ impl Kind for Create {
                         "Created by CreateImage({}) for {}",
                         image.source_instance_id, image.image_id
                     ),
+                    tags: plan.snapshot_tags.clone(),
+                    machine_off: plan.machine_off || plan.halt,
                 };
                 let ids = plan.snapshot_ids();
                 let mut storage = self.peers.storage(&at.caller());
@@ -283,7 +267,11 @@ impl Kind for Create {
                 pending.put_codes(ids, &memo.product_codes).await?;
             }
             // What was answered is what is answered again.
-            Step::Available => drop(pending.available(&memo.product_codes).await?),
+            Step::Available => {
+                let encrypted = pending.encrypted(plan.snapshot_ids()).await?;
+                drop(pending.available(&memo.product_codes, encrypted).await?);
+            }
+            Step::Resume => self.resume(at, plan).await?,
         }
         Ok(())
     }
@@ -298,10 +286,12 @@ impl Kind for Create {
         let id = plan.image.as_ref().map_or("", |image| image.image_id.as_str());
         let pending = PendingImage { peers: &self.peers, at, id };
         match step {
+            Step::Record if memo.owned => pending.fail_as(self.why(at, plan).await?).await,
             Step::Record => pending.unrecord(memo.owned).await,
             Step::Own => pending.unown(memo.owned).await,
+            Step::Halt => self.resume(at, plan).await,
             Step::Snapshots => pending.drop_snapshots(plan.snapshot_ids()).await,
-            Step::Available => Ok(()),
+            Step::Available | Step::Resume => Ok(()),
         }
     }
 }

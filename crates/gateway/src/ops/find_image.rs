@@ -2,7 +2,9 @@ use std::collections::BTreeSet;
 
 use tonic::Status;
 use vmint_api::{
-    catalog::v1::{BatchGetImagesRequest, Image, ImageState, QueryImagesRequest},
+    catalog::v1::{
+        BatchGetImagesRequest, BatchGetImagesResponse, Image, ImageState, QueryImagesRequest,
+    },
     permissions::v1::{BatchCheckRequest, CheckResult, ImageAction},
     types::v1::Filter,
 };
@@ -113,40 +115,51 @@ impl Gateway {
             .collect())
     }
 
-    /// Those of the images that `caller` may know of, be they ended; others are
-    /// left out. At most 1000 ids.
+    /// Those of the images that `caller` may know of, or might when they ended;
+    /// others are left out. At most 1000 ids.
     pub(crate) async fn visible_images(
         &self,
         caller: &Caller,
         ids: &[String],
     ) -> Result<Vec<Image>, Status> {
-        let (images, checks) = tokio::join!(
-            self.get_images(caller, ids),
+        let (found, checks) = tokio::join!(
+            self.batch_get(caller, ids),
             self.check(caller, ImageAction::Describe, ids)
         );
+        let BatchGetImagesResponse { mut images, hinted_image_ids: hinted } = found?;
         let visible = checks?.into_iter().filter(|check| check.visible).map(|check| check.image_id);
         let visible = visible.collect::<BTreeSet<_>>();
-        let mut images = images?;
+        // Permissions have forgotten what ended; the hints have not.
         images.retain(|image| {
             visible.contains(&image.image_id)
-                || has_ended(image) && image.owner_id == caller.account
+                || has_ended(image)
+                    && (image.owner_id == caller.account || hinted.contains(&image.image_id))
         });
         Ok(images)
     }
 
-    /// Records by id; unknown ids are left out.
+    /// Records by id, with the tags that `caller` sees; unknown ids are left out.
     pub(crate) async fn get_images(
         &self,
         caller: &Caller,
         ids: &[String],
     ) -> Result<Vec<Image>, Status> {
+        Ok(self.batch_get(caller, ids).await?.images)
+    }
+
+    async fn batch_get(
+        &self,
+        caller: &Caller,
+        ids: &[String],
+    ) -> Result<BatchGetImagesResponse, Status> {
         let catalog = self.peers.catalog(&on_behalf(caller));
-        let request = BatchGetImagesRequest { image_ids: ids.to_vec() };
+        let account_id = caller.account.clone();
+        let request = BatchGetImagesRequest { image_ids: ids.to_vec(), account_id };
         let answer = retry(Retry::default(), || {
             let (mut catalog, request) = (catalog.clone(), request.clone());
             async move { catalog.batch_get_images(request).await }
         });
-        Ok(answer.await?.into_inner().images)
+        Ok(answer.await?.into_inner())
     }
 
     async fn own_image_named(&self, caller: &Caller, name: &str) -> Result<Option<Image>, Status> {
@@ -199,11 +212,10 @@ pub(super) fn on_behalf(caller: &Caller) -> Caller {
     Caller { request_id: caller.request_id.clone(), ..Caller::service(vmint_rpc::GATEWAY) }
 }
 
-/// The image as `caller` may read it.
+/// The image, which the catalog answered for `caller`, as it may read it.
 pub(super) fn shown(caller: &Caller, mut image: Image, check: &CheckResult) -> Image {
     image.public = check.public;
     if image.owner_id != caller.account {
-        image.tags.clear();
         image.source_instance_id.clear();
     }
     image

@@ -233,7 +233,11 @@ impl Kind for Import {
                 add_codes(&mut memo.product_codes, codes);
             }
             // What was answered is what is answered again.
-            Step::Available => drop(pending.available(&memo.product_codes).await?),
+            Step::Available => {
+                let ids = plan.disks.iter().map(|disk| disk.snapshot_id.clone());
+                let encrypted = pending.encrypted(ids.collect()).await?;
+                drop(pending.available(&memo.product_codes, encrypted).await?);
+            }
             Step::End => {
                 let request = EnsureImportEndedRequest {
                     saga: at.saga_step(),

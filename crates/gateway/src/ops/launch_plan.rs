@@ -5,12 +5,12 @@ use std::collections::{HashMap, HashSet};
 use vmint_api::{
     catalog::v1::Image,
     storage::v1::{NewVolume, Snapshot},
-    types::v1::{BlockDeviceMapping, EbsBlockDevice},
+    types::v1::{BlockDeviceMapping, EbsBlockDevice, Tag},
 };
 use vmint_ids::VolumeId;
 
-use super::register_image::MAX_DISKS;
-use crate::GatewayError;
+use super::{performance, register_image::MAX_DISKS};
+use crate::{DiskError, GatewayError};
 
 /// 64 TiB.
 const LARGEST_GIB: i32 = 65_536;
@@ -54,7 +54,10 @@ pub(super) fn merge(
             return Err(GatewayError::invalid(field(""), "set `ebs` or `no_device`"));
         };
         let Some(known) = known else {
-            disks.push((name.to_owned(), ebs.clone()));
+            // What a launch adds stays when its machine goes, unless it is said.
+            let goes = Some(ebs.delete_on_termination.unwrap_or(false));
+            let added = EbsBlockDevice { delete_on_termination: goes, ..ebs.clone() };
+            disks.push((name.to_owned(), added));
             continue;
         };
         if name == image.root_device_name
@@ -79,10 +82,22 @@ pub(super) fn merge(
 fn over(before: &EbsBlockDevice, change: &EbsBlockDevice) -> EbsBlockDevice {
     let same = change.snapshot_id.is_empty() || change.snapshot_id == before.snapshot_id;
     let before_size = if same { before.size_gib } else { 0 };
+    // Another type promises something else.
+    let kept = change.volume_type.is_empty() || change.volume_type == before.volume_type;
+    let kept = if kept { before.clone() } else { EbsBlockDevice::default() };
+    let or = |asked: i32, kept: i32| if asked == 0 { kept } else { asked };
     EbsBlockDevice {
         snapshot_id: if same { before.snapshot_id.clone() } else { change.snapshot_id.clone() },
         size_gib: if change.size_gib == 0 { before_size } else { change.size_gib },
         delete_on_termination: change.delete_on_termination.or(before.delete_on_termination),
+        volume_type: match change.volume_type.as_str() {
+            "" => before.volume_type.clone(),
+            word => word.to_owned(),
+        },
+        iops: or(change.iops, kept.iops),
+        throughput_mibps: or(change.throughput_mibps, kept.throughput_mibps),
+        encrypted: before.encrypted && same || change.encrypted,
+        kms_key_id: change.kms_key_id.clone(),
     }
 }
 
@@ -104,6 +119,11 @@ pub(super) fn check(
         if ebs.size_gib < 0 || ebs.size_gib > LARGEST_GIB {
             return invalid("size_gib", format!("a disk has 1 to {LARGEST_GIB} GiB"));
         }
+        let least = known.get(ebs.snapshot_id.as_str()).map_or(0, |snapshot| snapshot.size_gib);
+        let gib = if ebs.size_gib == 0 { least } else { ebs.size_gib };
+        if let Err((what, why)) = performance::check(ebs, gib) {
+            return invalid(what, why);
+        }
         let id = ebs.snapshot_id.as_str();
         if id.is_empty() {
             if ebs.size_gib == 0 {
@@ -113,11 +133,16 @@ pub(super) fn check(
         }
         let snapshot = known.get(id).filter(|s| of_image.contains(id) || s.account_id == account);
         let Some(snapshot) = snapshot else {
-            return invalid(
-                "snapshot_id",
-                format!("snapshot `{id}` does not exist, or is not yours"),
-            );
+            return Err(DiskError::NoSnapshot { id: id.to_owned() }.into());
         };
+        if (ebs.encrypted || !ebs.kms_key_id.is_empty()) && !snapshot.encrypted {
+            let why = format!("snapshot `{id}` is not encrypted: make an encrypted copy first");
+            return invalid("encrypted", why);
+        }
+        if !ebs.kms_key_id.is_empty() && ebs.kms_key_id != snapshot.kms_key_id {
+            let why = format!("snapshot `{id}` has another key: make a copy under this one first");
+            return invalid("kms_key_id", why);
+        }
         if ebs.size_gib != 0 && ebs.size_gib < snapshot.size_gib {
             let least = snapshot.size_gib;
             return invalid(
@@ -133,14 +158,17 @@ pub(super) fn check(
 pub(super) fn volumes(
     disks: &[(String, EbsBlockDevice)],
     instance_ids: &[String],
+    tags: &[Tag],
 ) -> Result<Vec<NewVolume>, GatewayError> {
     let count = disks.len() * instance_ids.len();
     if count > MAX_VOLUMES {
         let why = format!("that would be {count} disks; launch at most {MAX_VOLUMES} at once");
         return Err(GatewayError::invalid("count", why));
     }
-    let volume =
-        |instance_id: &String, n: usize, (device, ebs): &(String, EbsBlockDevice)| NewVolume {
+    let volume = |instance_id: &String, n: usize, (device, ebs): &(String, EbsBlockDevice)| {
+        let empty = ebs.snapshot_id.is_empty();
+        let key = if empty { ebs.kms_key_id.clone() } else { String::new() };
+        NewVolume {
             volume_id: VolumeId::random().to_string(),
             snapshot_id: ebs.snapshot_id.clone(),
             size_gib: ebs.size_gib,
@@ -150,7 +178,14 @@ pub(super) fn volumes(
             product_codes: Vec::new(),
             // The root comes first.
             boot: n == 0,
-        };
+            volume_type: performance::volume_type(&ebs.volume_type).unwrap_or_default().into(),
+            iops: ebs.iops,
+            throughput_mibps: ebs.throughput_mibps,
+            encrypted: ebs.encrypted && empty,
+            kms_key_id: key,
+            tags: tags.to_vec(),
+        }
+    };
     let of = |id| disks.iter().enumerate().map(move |(n, disk)| volume(id, n, disk));
     Ok(instance_ids.iter().flat_map(of).collect())
 }
@@ -165,7 +200,7 @@ mod tests {
             ebs: Some(EbsBlockDevice {
                 snapshot_id: snapshot.to_owned(),
                 size_gib,
-                delete_on_termination: None,
+                ..EbsBlockDevice::default()
             }),
             no_device: false,
         }
@@ -209,6 +244,30 @@ mod tests {
         let shown: Vec<_> =
             disks.iter().map(|(d, e)| (d.as_str(), e.snapshot_id.as_str(), e.size_gib)).collect();
         assert_eq!(shown, [("/dev/sda1", "snap-root", 10), ("/dev/sdc", "", 3)]);
+        // EC2's rule: the root goes with its machine, what was added stays.
+        let made = volumes(&disks, &["i-1".to_owned()], &[]).unwrap();
+        assert_eq!(made.iter().map(|v| v.delete_on_termination).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn an_override_of_the_type_forgets_what_the_other_promised() {
+        let mut image = image();
+        let ebs = image.block_device_mappings[0].ebs.as_mut().unwrap();
+        (ebs.volume_type, ebs.iops) = ("io1".to_owned(), 500);
+        let with = |volume_type: &str, iops| {
+            let ebs = EbsBlockDevice {
+                volume_type: volume_type.to_owned(),
+                iops,
+                ..EbsBlockDevice::default()
+            };
+            let device_name = "/dev/sdb".to_owned();
+            let change = BlockDeviceMapping { device_name, ebs: Some(ebs), no_device: false };
+            let ebs = merge(&image, &[change]).unwrap().pop().unwrap().1;
+            (ebs.volume_type, ebs.iops)
+        };
+        assert_eq!(with("", 0), ("io1".to_owned(), 500));
+        assert_eq!(with("io1", 600), ("io1".to_owned(), 600));
+        assert_eq!(with("gp3", 0), ("gp3".to_owned(), 0));
     }
 
     #[test]
@@ -239,8 +298,8 @@ mod tests {
         assert!(run(&[]).is_ok());
         let shrunk = field(run(&[disk("/dev/sda1", "", 1)]).unwrap_err());
         assert!(shrunk.ends_with("size_gib"), "{shrunk}");
-        let stolen = field(run(&[disk("/dev/sdd", "snap-x", 0)]).unwrap_err());
-        assert!(stolen.ends_with("snapshot_id"), "{stolen}");
+        let stolen = run(&[disk("/dev/sdd", "snap-x", 0)]).unwrap_err();
+        assert!(matches!(stolen, GatewayError::Disk(DiskError::NoSnapshot { .. })), "{stolen}");
         let sizeless = field(run(&[disk("/dev/sdd", "", 0)]).unwrap_err());
         assert!(sizeless.ends_with("size_gib"), "{sizeless}");
     }
@@ -248,12 +307,12 @@ mod tests {
     #[test]
     fn every_instance_gets_volumes_of_its_own() {
         let disks = merge(&image(), &[]).unwrap();
-        let made = volumes(&disks, &["i-1".to_owned(), "i-2".to_owned()]).unwrap();
+        let made = volumes(&disks, &["i-1".to_owned(), "i-2".to_owned()], &[]).unwrap();
         let ids: HashSet<_> = made.iter().map(|v| &v.volume_id).collect();
         assert_eq!((made.len(), ids.len()), (4, 4));
         assert!(made.iter().all(|v| v.delete_on_termination));
         assert_eq!(made.iter().map(|v| v.boot).collect::<Vec<_>>(), [true, false, true, false]);
         let many: Vec<_> = (0..60).map(|n| format!("i-{n}")).collect();
-        assert_eq!(field(volumes(&disks, &many).unwrap_err()), "count");
+        assert_eq!(field(volumes(&disks, &many, &[]).unwrap_err()), "count");
     }
 }

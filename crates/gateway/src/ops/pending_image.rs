@@ -64,21 +64,42 @@ impl PendingImage<'_> {
     }
 
     /// Makes it launchable; its products are those of its data and its own.
-    pub(super) async fn available(&self, product_codes: &[String]) -> Result<Image, StepError> {
+    pub(super) async fn available(
+        &self,
+        product_codes: &[String],
+        encrypted: Vec<String>,
+    ) -> Result<Image, StepError> {
         let request = EnsureImageStateRequest {
             saga: self.at.saga_step(),
             image_id: self.id.to_owned(),
             state: ImageState::Available.into(),
             progress_percent: 100,
             product_codes: product_codes.to_vec(),
+            encrypted_snapshot_ids: encrypted,
             ..EnsureImageStateRequest::default()
         };
         let answer = self.peers.catalog(&self.at.caller()).ensure_image_state(request).await?;
         answer.into_inner().image.ok_or_else(|| missing("catalog"))
     }
 
+    /// Which of the snapshots made for it are encrypted.
+    pub(super) async fn encrypted(&self, ids: Vec<String>) -> Result<Vec<String>, StepError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = BatchGetSnapshotsRequest { snapshot_ids: ids };
+        let found = self.peers.storage(&self.at.caller()).batch_get_snapshots(request).await?;
+        let sealed = found.into_inner().snapshots.into_iter().filter(|one| one.encrypted);
+        Ok(sealed.map(|snapshot| snapshot.snapshot_id).collect())
+    }
+
     /// Says that it will never be; a record that is not there is no error.
     pub(super) async fn fail(&self) -> Result<(), StepError> {
+        self.fail_as("").await
+    }
+
+    /// As [`Self::fail`], with EC2's word for why.
+    pub(super) async fn fail_as(&self, code: &str) -> Result<(), StepError> {
         let reason = self.at.failure.clone().unwrap_or_else(|| "it was given up".to_owned());
         let request = EnsureImageStateRequest {
             saga: self.at.saga_step(),
@@ -86,6 +107,7 @@ impl PendingImage<'_> {
             state: ImageState::Failed.into(),
             // The catalog keeps a line, not an essay.
             state_reason: reason.chars().take(255).collect(),
+            state_reason_code: code.to_owned(),
             ..EnsureImageStateRequest::default()
         };
         match self.peers.catalog(&self.at.caller()).ensure_image_state(request).await {

@@ -10,7 +10,7 @@ use vmint_api::{
 use vmint_ids::{ImageId, SnapshotId};
 use vmint_rpc::Caller;
 
-use super::{Gateway, add_codes, asked, pending_image::PendingImage};
+use super::{Gateway, add_codes, asked, pending_image::PendingImage, performance};
 use crate::{
     GatewayError,
     peers::Peers,
@@ -70,6 +70,8 @@ pub(super) fn new_image(caller: &Caller, image: Option<Image>) -> Result<Image, 
             let why = format!("`{}` is no snapshot's id", ebs.snapshot_id);
             return Err(invalid(&format!("{field}.ebs.snapshot_id"), why));
         }
+        let performance = performance::check(ebs, ebs.size_gib);
+        performance.map_err(|(what, why)| invalid(&format!("{field}.ebs.{what}"), why))?;
         if ebs.snapshot_id.is_empty() && ebs.size_gib < 1 {
             let why = "an empty disk needs a size of at least 1".to_owned();
             return Err(invalid(&format!("{field}.ebs.size_gib"), why));
@@ -84,10 +86,15 @@ pub(super) fn new_image(caller: &Caller, image: Option<Image>) -> Result<Image, 
     if image.architecture() == Architecture::Unspecified {
         image.set_architecture(Architecture::X8664);
     }
+    for ebs in image.block_device_mappings.iter_mut().filter_map(|disk| disk.ebs.as_mut()) {
+        ebs.encrypted = false;
+        ebs.kms_key_id.clear();
+    }
     image.image_id = ImageId::random().to_string();
     image.owner_id.clone_from(&caller.account);
     image.set_state(ImageState::Pending);
     image.state_reason.clear();
+    image.state_reason_code.clear();
     image.product_codes.clear();
     image.source_image_id.clear();
     image.source_instance_id.clear();
@@ -123,6 +130,8 @@ pub(super) struct RegisterMemo {
     image: Option<Image>,
     #[prost(string, repeated, tag = "2")]
     product_codes: Vec<String>,
+    #[prost(string, repeated, tag = "3")]
+    encrypted: Vec<String>,
 }
 
 #[tonic::async_trait]
@@ -166,6 +175,8 @@ impl Kind for Register {
                 let used = used.into_inner().snapshots;
                 let image =
                     with_sizes(asked, &used).map_err(|error| StepError::Permanent(error.into()))?;
+                let sealed = used.iter().filter(|snapshot| snapshot.encrypted);
+                memo.encrypted = sealed.map(|snapshot| snapshot.snapshot_id.clone()).collect();
                 let codes = used.into_iter().flat_map(|snapshot| snapshot.product_codes);
                 add_codes(&mut memo.product_codes, codes);
                 memo.image = Some(image);
@@ -176,7 +187,10 @@ impl Kind for Register {
                 memo.image = Some(pending.record(&image).await?);
             }
             Step::Own => pending.own(&at.account).await?,
-            Step::Available => memo.image = Some(pending.available(&memo.product_codes).await?),
+            Step::Available => {
+                let encrypted = memo.encrypted.clone();
+                memo.image = Some(pending.available(&memo.product_codes, encrypted).await?);
+            }
         }
         Ok(())
     }
@@ -227,6 +241,10 @@ fn with_sizes(mut image: Image, snapshots: &[Snapshot]) -> Result<Image, Gateway
         let Some(least) = sizes.get(ebs.snapshot_id.as_str()) else { continue };
         if ebs.size_gib == 0 {
             ebs.size_gib = *least;
+        }
+        if let Err((what, why)) = performance::check(ebs, ebs.size_gib) {
+            let field = format!("image.block_device_mappings[{at}].ebs.{what}");
+            return Err(GatewayError::invalid(field, why));
         }
         if ebs.size_gib < *least {
             let field = format!("image.block_device_mappings[{at}].ebs.size_gib");

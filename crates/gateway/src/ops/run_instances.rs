@@ -74,7 +74,7 @@ impl Gateway {
         let mut tags: Vec<Tag> = request.tags;
         tags.dedup();
         Ok(LaunchPlan {
-            volumes: volumes(&disks, &instance_ids)?,
+            volumes: volumes(&disks, &instance_ids, &request.volume_tags)?,
             architecture: architecture(&image).to_owned(),
             boot_mode: boot_mode(&image).to_owned(),
             image_id: image.image_id,

@@ -69,7 +69,7 @@ impl World {
             ebs: Some(EbsBlockDevice {
                 snapshot_id: SNAPSHOT.to_owned(),
                 size_gib: 2,
-                delete_on_termination: None,
+                ..EbsBlockDevice::default()
             }),
             no_device: false,
         };

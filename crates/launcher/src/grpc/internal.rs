@@ -104,6 +104,28 @@ impl LauncherInternalService for Internal {
         answer(gone.map(|()| pb::ReleaseVolumePlugResponse {}))
     }
 
+    async fn ensure_halted(
+        &self,
+        request: Request<pb::EnsureHaltedRequest>,
+    ) -> Answer<pb::EnsureHaltedResponse> {
+        let r = request.into_inner();
+        let epoch = convert::epoch(r.saga.as_ref()).map_err(|e| to_status(&e))?;
+        let id = convert::id(&r.instance_id).map_err(|e| to_status(&e))?;
+        let halted = self.launcher.halt(epoch, &r.account_id, id).await;
+        answer(halted.map(|i| pb::EnsureHaltedResponse { instance: Some(i.into()) }))
+    }
+
+    async fn release_halt(
+        &self,
+        request: Request<pb::ReleaseHaltRequest>,
+    ) -> Answer<pb::ReleaseHaltResponse> {
+        let r = request.into_inner();
+        let epoch = convert::epoch(r.saga.as_ref()).map_err(|e| to_status(&e))?;
+        let id = convert::id(&r.instance_id).map_err(|e| to_status(&e))?;
+        let resumed = self.launcher.resume(epoch, &r.account_id, id).await;
+        answer(resumed.map(|()| pb::ReleaseHaltResponse {}))
+    }
+
     async fn batch_get_instances(
         &self,
         request: Request<pb::BatchGetInstancesRequest>,

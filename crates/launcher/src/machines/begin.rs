@@ -147,6 +147,7 @@ impl Fleet {
             prefix: self.places.prefix,
             region: self.places.region.clone(),
             zone: self.places.zone.clone(),
+            accelerator: self.hypervisor.host().await.accelerator,
         };
         let path = vmint_vmm::layout::metadata(&dir);
         let server = metadata::Server::bind(&path, &facts, dir.join(HEARD))

@@ -46,7 +46,11 @@ impl Fleet {
         tokio::select! {
             _ = live.ended() => return,
             () = live.force.cancelled() => live.blame("stopped on request, by force"),
-            () = asked => live.blame("stopped on request; the guest did not power off in time"),
+            () = asked => {
+                let record = self.records.get(id).ok().flatten();
+                let why = record.map_or_else(String::new, |instance| instance.reason);
+                live.blame(&format!("{why}; the guest did not power off in time"));
+            }
         }
         while let Err(error) = live.machine.quit().await {
             tracing::error!(instance = %id, %error, "the machine does not end");

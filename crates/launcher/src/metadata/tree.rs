@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) prefix: u8,
     pub(crate) region: String,
     pub(crate) zone: String,
+    /// What runs it: "kvm", "tcg" or "simulated".
+    pub(crate) accelerator: String,
 }
 
 /// A name's content: a text, or further names.
@@ -75,6 +77,9 @@ impl Tree {
         self.meta("placement/region", &facts.region);
         self.meta("services/domain", "vmint.internal");
         self.meta("services/partition", "vmint");
+        if !facts.accelerator.is_empty() {
+            self.meta("system", &facts.accelerator);
+        }
         if !i.product_codes.is_empty() {
             self.meta("product-codes", &i.product_codes.join("\n"));
         }
@@ -194,11 +199,17 @@ pub(super) mod tests {
             prefix: 16,
             region: "local".into(),
             zone: "locala".into(),
+            accelerator: "simulated".into(),
         }
     }
 
     fn at(path: &str) -> Option<String> {
         Tree::of(&facts()).look_up(path).map(|b| String::from_utf8(b).unwrap())
+    }
+
+    #[test]
+    fn a_machine_says_what_runs_it() {
+        assert_eq!(at("meta-data/system").as_deref(), Some("simulated"));
     }
 
     #[test]

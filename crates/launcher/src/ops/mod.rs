@@ -3,6 +3,7 @@
 mod console;
 mod ensure_machines;
 mod events;
+mod halt;
 mod identify;
 mod key_pairs;
 mod list;

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     Identity, Instance, InstanceType, LauncherError, OnPoweroff, Particulars, Result, State,
-    Volume, instance::mac_of,
+    Volume,
+    instance::{HALTED, mac_of},
 };
 
 /// What the host gives at most.
@@ -153,6 +154,27 @@ impl Records {
                     instance.enter(State::Pending, "", at).map_err(TxError::Refused)?;
                 }
                 _ => return Err(TxError::Refused(instance.not_now("start"))),
+            }
+            Ok(vec![])
+        })
+        .await
+    }
+
+    /// Makes an instance pending again that was only stopped to be imaged, if there is
+    /// room. One that stands otherwise stays as it is.
+    pub(crate) async fn resume(
+        &self,
+        id: InstanceId,
+        epoch: u64,
+        account: String,
+        limits: Limits,
+    ) -> Result<Instance> {
+        self.change(id, By::Saga(epoch), move |tx, instance| {
+            let halted = instance.state == State::Stopped && instance.reason.starts_with(HALTED);
+            if halted && instance.account == account {
+                room(tx, limits, 1, instance.memory_mib)?;
+                let at = now(tx);
+                instance.enter(State::Pending, "", at).map_err(TxError::Refused)?;
             }
             Ok(vec![])
         })

@@ -9,6 +9,11 @@ use vmint_rpc::to_status;
 use super::{Answer, convert};
 use crate::{Change, MAX_GRANTS, Permissions, PermissionsError as E, Result};
 
+/// Of one page.
+const MOST: usize = 1000;
+/// Of one call; each is a write.
+const AT_ONCE: usize = 50;
+
 /// Serves a [`Permissions`] to the gateway, about snapshots.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
@@ -78,5 +83,48 @@ impl SnapshotInternalService for Snapshots {
             public: sharing.public,
             account_ids: convert::texts(&sharing.accounts),
         }))
+    }
+
+    async fn list_volume_permissions(
+        &self,
+        request: Request<pb::ListVolumePermissionsRequest>,
+    ) -> Answer<pb::ListVolumePermissionsResponse> {
+        let request = request.into_inner();
+        let work = || {
+            // Between our own services a token is the last id.
+            let after = match request.page_token.as_str() {
+                "" => None,
+                text => Some(snapshot(text)?),
+            };
+            let most = match usize::try_from(request.page_size) {
+                Ok(1..) => usize::try_from(request.page_size).unwrap_or(MOST).min(MOST),
+                _ => 100,
+            };
+            let ids = self.permissions.shared_snapshots(after, most)?;
+            let full = ids.len() == most;
+            let next_page_token = ids.last().filter(|_| full).map(ToString::to_string);
+            Ok(pb::ListVolumePermissionsResponse {
+                snapshot_ids: ids.iter().map(ToString::to_string).collect(),
+                next_page_token: next_page_token.unwrap_or_default(),
+            })
+        };
+        answer(work())
+    }
+
+    async fn release_volume_permissions(
+        &self,
+        request: Request<pb::ReleaseVolumePermissionsRequest>,
+    ) -> Answer<pb::ReleaseVolumePermissionsResponse> {
+        let request = request.into_inner();
+        let work = async {
+            if request.snapshot_ids.len() > AT_ONCE {
+                return Err(E::field("snapshot_ids", "may have 50 entries at most"));
+            }
+            let ids = request.snapshot_ids.iter().map(|text| snapshot(text));
+            let ids = ids.collect::<Result<Vec<_>>>()?;
+            let step = convert::step(request.saga)?;
+            self.permissions.release_volume_permissions(step, ids).await
+        };
+        answer(work.await.map(|()| pb::ReleaseVolumePermissionsResponse {}))
     }
 }

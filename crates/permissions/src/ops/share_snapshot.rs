@@ -19,6 +19,24 @@ impl Permissions {
         Ok(Shared { sharing, revision })
     }
 
+    /// Snapshots that were ever shared, behind `after`; at most `most`.
+    pub fn shared_snapshots(
+        &self,
+        after: Option<SnapshotId>,
+        most: usize,
+    ) -> Result<Vec<SnapshotId>> {
+        self.volume_shares.page(after, most)
+    }
+
+    /// Forgets snapshots that are no more. Those not known are no error.
+    pub async fn release_volume_permissions(
+        &self,
+        step: Step,
+        snapshots: Vec<SnapshotId>,
+    ) -> Result<()> {
+        self.volume_shares.release(step, snapshots).await
+    }
+
     /// Says whom `owner`'s snapshot is shared with.
     pub fn volume_permission(&self, snapshot: SnapshotId, owner: AccountId) -> Result<Sharing> {
         self.volume_shares.get(snapshot, owner)

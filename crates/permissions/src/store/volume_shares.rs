@@ -1,7 +1,7 @@
 //! Volume permissions of snapshots: who may make volumes of them.
 
 use vmint_ids::{AccountId, SnapshotId};
-use vmint_store::{OrRefuse as _, Store, Table, Tx, TxError};
+use vmint_store::{Key as _, OrRefuse as _, Store, Table, Tx, TxError};
 
 use super::{Step, accounts::check_exist, record::SharingRecord, shares::next_revision};
 use crate::{Change, PermissionsError as E, Result, Sharing};
@@ -53,10 +53,52 @@ impl VolumeShares {
     }
 }
 
+impl VolumeShares {
+    /// Snapshots that were ever shared, behind `after`.
+    pub(crate) fn page(&self, after: Option<SnapshotId>, most: usize) -> Result<Vec<SnapshotId>> {
+        let after = after.map(|id| id.encode());
+        let rows = VOLUME_SHARES.scan(&self.store, &[], after.as_deref(), most)?;
+        Ok(rows.into_iter().map(|(id, _)| id).collect())
+    }
+
+    pub(crate) async fn release(&self, step: Step, ids: Vec<SnapshotId>) -> Result<()> {
+        let work = move |tx: &mut Tx<'_>| {
+            step.admit(tx)?;
+            for id in &ids {
+                VOLUME_SHARES.remove(tx, id)?;
+            }
+            Ok::<_, TxError<E>>(())
+        };
+        Ok(self.store.commit(work).await?)
+    }
+}
+
 fn owned(record: SharingRecord, snapshot: SnapshotId, owner: AccountId) -> Result<Sharing> {
     let sharing: Sharing = record.try_into()?;
     if sharing.owner != owner {
         return Err(E::NotOwner { image: snapshot.to_string() });
     }
     Ok(sharing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_shared_is_listed_until_it_is_forgotten() {
+        let shares = VolumeShares::new(Store::in_memory());
+        let step = || Step { epoch: 1 };
+        let owner = "100000000001".parse().unwrap();
+        let ids = [1, 2, 3].map(|n| format!("snap-{n:017x}").parse::<SnapshotId>().unwrap());
+        for id in ids {
+            let change = Change { add_public: true, ..Change::default() };
+            shares.change(step(), id, owner, change).await.unwrap();
+        }
+        assert_eq!(shares.page(None, 2).unwrap(), ids[..2]);
+        assert_eq!(shares.page(Some(ids[1]), 2).unwrap(), ids[2..]);
+        shares.release(step(), vec![ids[1], ids[1]]).await.unwrap();
+        assert_eq!(shares.page(None, 9).unwrap(), [ids[0], ids[2]]);
+        assert!(!shares.get(ids[1], owner).unwrap().public);
+    }
 }

@@ -9,13 +9,14 @@ use vmint_api::types::v1::{SagaStep, Tag};
 use vmint_ids::{AccountId, ProductCode};
 use vmint_rpc::{Caller, PageToken};
 
+use super::asks;
 use crate::{
     Result, Snapshot, StorageError, Volume,
     key::Wish,
     ops::{NewVolume, Step},
     snapshot::{SnapshotState, gib},
     tag::Tags,
-    volume::Plug,
+    volume::{Asked, Plug},
     volume_type::VolumeType,
 };
 
@@ -118,6 +119,13 @@ pub(super) fn new_volume(wanted: &pb::NewVolume) -> Result<NewVolume> {
         delete_on_termination: wanted.delete_on_termination,
         product_codes: codes(&wanted.product_codes)?,
         boot: wanted.boot,
+        performance: Asked {
+            kind: asks::volume_type(wanted.volume_type()).unwrap_or_default(),
+            iops: wanted.iops,
+            throughput: wanted.throughput_mibps,
+        },
+        wish: wish(wanted.encrypted, &wanted.kms_key_id)?,
+        tags: asks::tags(wanted.tags.clone())?,
     })
 }
 

@@ -6,10 +6,11 @@ use vmint_api::storage::v1::storage_internal_service_server::StorageInternalServ
 use vmint_ids::AccountId;
 use vmint_rpc::to_status;
 
-use super::convert::{
-    codes, id, ids, new_volume, page_size, page_start, snapshot, step, volume, wish,
+use super::{
+    asks,
+    convert::{codes, id, ids, new_volume, page_size, page_start, snapshot, step, volume, wish},
 };
-use crate::{Storage, StorageError};
+use crate::{Storage, StorageError, ops::Shape};
 
 /// Serves sagas and joins.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ impl StorageInternalService for Internal {
             id("account_id", &request.account_id).map_err(status)?,
             id("image_id", &request.image_id).map_err(status)?,
             pairs.collect::<Result<_, StorageError>>().map_err(status)?,
-            request.description,
+            (request.description, asks::tags(request.tags).map_err(status)?),
             wish(request.encrypted, &request.kms_key_id).map_err(status)?,
         );
         let snapshots = copies.await.map_err(status)?.iter().map(snapshot).collect();
@@ -92,7 +93,11 @@ impl StorageInternalService for Internal {
             id("account_id", &request.account_id).map_err(status)?,
             id("image_id", &request.image_id).map_err(status)?,
             pairs.collect::<Result<_, StorageError>>().map_err(status)?,
-            request.description,
+            Shape {
+                description: request.description,
+                tags: asks::tags(request.tags).map_err(status)?,
+                machine_off: request.machine_off,
+            },
         );
         let snapshots = made.await.map_err(status)?.iter().map(snapshot).collect();
         Ok(Response::new(pb::EnsureVolumeSnapshotsResponse { snapshots }))

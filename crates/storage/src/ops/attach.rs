@@ -8,9 +8,11 @@ use vmint_store::TxError;
 
 use super::Step;
 use crate::{
-    Content, Result, Storage, StorageError, Volume,
+    Content, Result, Seal, Storage, StorageError, Volume,
+    key::Wish,
     store::{fence, held, snapshots, volumes},
-    volume::{Attachment, Begin, Plug},
+    tag::Tags,
+    volume::{Asked, Attachment, Begin, Plug},
 };
 
 /// How long snapshots under way may take to end at shutdown.
@@ -28,6 +30,10 @@ pub(crate) struct NewVolume {
     pub(crate) delete_on_termination: bool,
     pub(crate) product_codes: Vec<ProductCode>,
     pub(crate) boot: bool,
+    pub(crate) performance: Asked,
+    /// Of a volume without a snapshot.
+    pub(crate) wish: Wish,
+    pub(crate) tags: Tags,
 }
 
 impl Storage {
@@ -41,18 +47,23 @@ impl Storage {
     ) -> Result<Vec<(Volume, PathBuf)>> {
         let quota = self.config.quota;
         let capabilities = wanted.iter().map(|_| capability()).collect::<Result<Vec<_>>>()?;
+        let mut seals = Vec::new();
+        for one in &wanted {
+            seals.push(self.seal_of(account, one).await?);
+        }
         let made = self
             .records
             .commit(move |tx| {
                 fence(tx, step.epoch)?;
                 let mut made = Vec::new();
-                for (wanted, capability) in wanted.into_iter().zip(capabilities) {
+                for ((wanted, capability), seal) in wanted.into_iter().zip(capabilities).zip(seals)
+                {
                     if let Some(there) = volumes::find(tx, wanted.id).map_err(TxError::Refused)? {
                         made.push(there);
                         continue;
                     }
-                    let volume =
-                        new_volume(tx, account, wanted, capability).map_err(TxError::Refused)?;
+                    let volume = new_volume(tx, account, wanted, capability, seal)
+                        .map_err(TxError::Refused)?;
                     volumes::put(tx, &volume)?;
                     made.push(volume);
                 }
@@ -72,6 +83,18 @@ impl Storage {
             Ok(served)
         })
         .await
+    }
+
+    /// What to encrypt a new empty volume with, if it is to be.
+    async fn seal_of(&self, account: AccountId, wanted: &NewVolume) -> Result<Option<Seal>> {
+        let wish = wanted.wish;
+        let sealed = wish.encrypted == Some(true) || wish.key.is_some();
+        let there = self.volume(wanted.id)?.is_some();
+        if there || wanted.snapshot.is_some() || !sealed {
+            return Ok(None);
+        }
+        let key = self.key_for(account, wish.key).await?;
+        self.begin_lineage(account, key).await.map(Some)
     }
 
     /// Opens and serves every attached volume again after a restart, and
@@ -152,6 +175,7 @@ fn new_volume(
     account: AccountId,
     wanted: NewVolume,
     capability: String,
+    seal: Option<Seal>,
 ) -> Result<Volume> {
     let source = wanted
         .snapshot
@@ -160,6 +184,9 @@ fn new_volume(
         snapshot: wanted.snapshot,
         size_gib: wanted.size_gib,
         product_codes: wanted.product_codes.into_iter().collect(),
+        performance: wanted.performance,
+        tags: wanted.tags,
+        seal,
         ..Begin::default()
     };
     let mut volume = Volume::begun(wanted.id, account, begin, source.transpose()?.as_ref())?;

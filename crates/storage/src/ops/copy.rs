@@ -11,6 +11,7 @@ use crate::{
     key::Wish,
     snapshot::SnapshotState,
     store::{fence, held, snapshots},
+    tag::Tags,
 };
 
 impl Storage {
@@ -22,7 +23,7 @@ impl Storage {
         account: AccountId,
         image: ImageId,
         pairs: Vec<(SnapshotId, SnapshotId)>,
-        description: String,
+        (description, tags): (String, Tags),
         wish: Wish,
     ) -> Result<Vec<Snapshot>> {
         // Encrypting anew takes its time, so it is done first; a pin keeps it until the commit.
@@ -58,6 +59,7 @@ impl Storage {
                         cover.ok_or(TxError::Refused(StorageError::NoSuchSnapshot { id }))?;
                     let mut copy = source.copied(id, account, cover.content, cover.seal);
                     copy.description.clone_from(&description);
+                    copy.tags.clone_from(&tags);
                     copy.images.insert(image);
                     copy.created_ms = tx.now_ms();
                     snapshots::put(tx, &copy)?;

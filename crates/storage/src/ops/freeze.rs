@@ -13,6 +13,7 @@ use crate::{
     Content, Result, Snapshot, Storage, StorageError, Volume,
     snapshot::{Consistency, SnapshotState},
     store::{fence, held, snapshots, volumes},
+    tag::Tags,
 };
 
 /// A volume as it was at the moment, and what becomes of it.
@@ -21,6 +22,15 @@ pub(super) struct Taken {
     pub(super) snapshot: Snapshot,
     pub(super) frozen: Frozen,
     pub(super) pause_micros: u64,
+}
+
+/// What all snapshots of an image get.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    pub(crate) description: String,
+    pub(crate) tags: Tags,
+    /// Nothing runs on the volumes, attached or not.
+    pub(crate) machine_off: bool,
 }
 
 impl Storage {
@@ -35,9 +45,9 @@ impl Storage {
         account: AccountId,
         image: ImageId,
         pairs: Vec<(VolumeId, SnapshotId)>,
-        description: String,
+        shape: Shape,
     ) -> Result<Vec<Snapshot>> {
-        let pending = self.begin(step.clone(), account, image, pairs, description).await?;
+        let pending = self.begin(step.clone(), account, image, pairs, shape).await?;
         let storage = self.clone();
         self.tasks.spawn(async move { storage.make(step, pending).await }).await?
     }
@@ -100,7 +110,7 @@ impl Storage {
         account: AccountId,
         image: ImageId,
         pairs: Vec<(VolumeId, SnapshotId)>,
-        description: String,
+        shape: Shape,
     ) -> Result<Vec<(Volume, Snapshot)>> {
         let quota = self.config.quota;
         self.records
@@ -117,11 +127,12 @@ impl Storage {
                         continue;
                     }
                     let how = match volume.attachment {
-                        Some(_) => Consistency::Crash,
-                        None => Consistency::Stopped,
+                        Some(_) if !shape.machine_off => Consistency::Crash,
+                        _ => Consistency::Stopped,
                     };
                     let mut snapshot = Snapshot::pending(id, account, volume.size_bytes, how);
-                    snapshot.description.clone_from(&description);
+                    snapshot.description.clone_from(&shape.description);
+                    snapshot.tags.clone_from(&shape.tags);
                     snapshot.volume = Some(volume.id);
                     snapshot.product_codes.clone_from(&volume.product_codes);
                     snapshot.seal = volume.seal;

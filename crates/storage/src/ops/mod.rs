@@ -48,6 +48,7 @@ use crate::{
 pub(crate) use attach::{NewVolume, now_ms};
 pub(crate) use create_snapshot::{Labels, Selection};
 pub(crate) use export::Piece;
+pub(crate) use freeze::Shape;
 pub(crate) use import::declared_format;
 pub(crate) use import_task::NewDisk;
 pub(crate) use list::{Scope, SnapshotQuery, VolumeQuery};

@@ -339,6 +339,7 @@ pub fn volumes(n: u64, snapshot: &str) -> pb::EnsureVolumesRequest {
             delete_on_termination: true,
             product_codes: Vec::new(),
             boot: true,
+            ..Default::default()
         }],
     }
 }
@@ -355,6 +356,7 @@ pub fn freeze(pairs: &[(u64, u64)]) -> pb::EnsureVolumeSnapshotsRequest {
         snapshots: pairs.iter().map(wanted).collect(),
         image_id: image(pairs[0].1),
         description: "frozen".to_owned(),
+        ..Default::default()
     }
 }
 

@@ -202,6 +202,9 @@ pub(crate) struct PublishArgs {
     pub(crate) name: String,
     #[arg(long, default_value = "")]
     pub(crate) description: String,
+    /// Power the machine off while its disks are taken, and on again.
+    #[arg(long)]
+    pub(crate) reboot: bool,
 }
 
 #[derive(Debug, Clone, Args)]

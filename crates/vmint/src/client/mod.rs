@@ -15,7 +15,6 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
 };
 use vmint_api::{
-    catalog::v1::catalog_service_client::CatalogServiceClient,
     gateway::v1::gateway_service_client::GatewayServiceClient,
     launcher::v1::launcher_service_client::LauncherServiceClient,
     marketplace::v1::marketplace_service_client::MarketplaceServiceClient,
@@ -132,10 +131,6 @@ impl Client {
 
     pub(crate) fn gateway(&self) -> GatewayServiceClient<Authed> {
         GatewayServiceClient::new(self.authed()).max_decoding_message_size(MAX_MESSAGE)
-    }
-
-    pub(crate) fn catalog(&self) -> CatalogServiceClient<Authed> {
-        CatalogServiceClient::new(self.authed())
     }
 
     pub(crate) fn launcher(&self) -> LauncherServiceClient<Authed> {

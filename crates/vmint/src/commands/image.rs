@@ -2,7 +2,7 @@
 
 use tokio_stream::StreamExt as _;
 use vmint_api::{
-    catalog::v1::{Architecture, Image, ImageState, UpdateImageRequest},
+    catalog::v1::{Architecture, Image, ImageState},
     gateway::v1 as pb,
     permissions::v1::GetLaunchPermissionRequest,
     types::v1::{BlockDeviceMapping, EbsBlockDevice, Filter, Tag},
@@ -163,8 +163,8 @@ pub(crate) async fn register(
 }
 
 async fn tag(client: &Client, image: &str, tags: Vec<String>) -> Result<()> {
-    let mut request = UpdateImageRequest {
-        image_id: get(client, image).await?.image_id,
+    let mut request = pb::TagImageRequest {
+        image_id: image.to_owned(),
         request_id: request_id(),
         ..Default::default()
     };
@@ -176,7 +176,7 @@ async fn tag(client: &Client, image: &str, tags: Vec<String>) -> Result<()> {
             None => request.remove_tag_keys.push(tag),
         }
     }
-    let image = client.catalog().update_image(request).await?.into_inner().image;
+    let image = client.gateway().tag_image(request).await?.into_inner().image;
     show(client, image.ok_or_else(no_image)?)
 }
 
@@ -187,6 +187,7 @@ pub(crate) async fn publish(client: &Client, args: PublishArgs) -> Result<()> {
         instance_id: instance.instance_id,
         name: args.name,
         description: args.description,
+        reboot: args.reboot,
         request_id: request_id(),
         ..Default::default()
     };

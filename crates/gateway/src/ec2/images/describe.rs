@@ -33,8 +33,10 @@ pub(super) const DESCRIBE: Operation = Operation::new(
     "architecture",
     "block-device-mapping.delete-on-termination",
     "block-device-mapping.device-name",
+    "block-device-mapping.encrypted",
     "block-device-mapping.snapshot-id",
     "block-device-mapping.volume-size",
+    "block-device-mapping.volume-type",
     "boot-mode",
     "creation-date",
     "description",
@@ -58,6 +60,7 @@ pub(super) const DESCRIBE: Operation = Operation::new(
     "source-instance-id",
     "sriov-net-support",
     "state",
+    "state-reason-code",
     "state-reason-message",
     "tag:*",
     "tag-key",
@@ -192,13 +195,13 @@ async fn all(
     }
 }
 
-/// The caller's own images with their tags, but those that are deregistered.
-pub(in crate::ec2) async fn all_own(
+/// The images that have tags of the caller's, but those that are deregistered.
+pub(in crate::ec2) async fn all_tagged(
     gateway: &Gateway,
     caller: &Caller,
 ) -> Result<Vec<Image>, Refused> {
     let request = ListImagesRequest {
-        owners: vec!["self".to_owned()],
+        filters: vec![filter("tag-key", ["*"])],
         include_ended: true,
         ..ListImagesRequest::default()
     };

@@ -5,11 +5,10 @@ use vmint_api::{
 };
 use vmint_ec2::{Code, Error, Operation, Params, Xml, query};
 use vmint_ids::{ImageKind, InstanceKind, SnapshotKind};
+use vmint_rpc::Fault;
 
+use super::shown;
 use crate::ec2::{Call, entry::Answer};
-
-/// EC2's words for what every disk here is: as fast as the host.
-const VOLUME_TYPES: &[&str] = &["gp3", "gp2", "standard"];
 
 pub(super) const REGISTER: Operation = Operation::new(
     "RegisterImage",
@@ -25,6 +24,9 @@ pub(super) const REGISTER: Operation = Operation::new(
         "BlockDeviceMapping.N.Ebs.VolumeSize",
         "BlockDeviceMapping.N.Ebs.DeleteOnTermination",
         "BlockDeviceMapping.N.Ebs.Encrypted",
+        "BlockDeviceMapping.N.Ebs.Iops",
+        "BlockDeviceMapping.N.Ebs.Throughput",
+        "BlockDeviceMapping.N.Ebs.VolumeType",
         "TagSpecification.N.ResourceType",
         "TagSpecification.N.Tag.N.Key",
         "TagSpecification.N.Tag.N.Value",
@@ -35,12 +37,9 @@ pub(super) const REGISTER: Operation = Operation::new(
     ("BlockDeviceMapping.N.Ebs.AvailabilityZone", &[]),
     ("BlockDeviceMapping.N.Ebs.AvailabilityZoneId", &[]),
     ("BlockDeviceMapping.N.Ebs.EbsCardIndex", &["0"]),
-    ("BlockDeviceMapping.N.Ebs.Iops", &[]),
     ("BlockDeviceMapping.N.Ebs.KmsKeyId", &[]),
     ("BlockDeviceMapping.N.Ebs.OutpostArn", &[]),
-    ("BlockDeviceMapping.N.Ebs.Throughput", &[]),
     ("BlockDeviceMapping.N.Ebs.VolumeInitializationRate", &[]),
-    ("BlockDeviceMapping.N.Ebs.VolumeType", VOLUME_TYPES),
     ("BlockDeviceMapping.N.VirtualName", &[]),
     ("BootMode", &["legacy-bios", "uefi"]),
     ("ImageLocation", &[]),
@@ -106,41 +105,30 @@ fn new_disk(mapping: query::BlockDeviceMapping, root: &str) -> Result<BlockDevic
     let device = mapping.device_name.unwrap_or_default();
     let refuse = |text: String| Err(Error::new(Code::InvalidBlockDeviceMapping, text));
     let ebs = mapping.ebs.unwrap_or_default();
-    let Some(snapshot) = &ebs.snapshot_id else {
-        return match ebs.volume_size {
-            None => {
-                refuse(format!("Either snapshot ID or volume size must be provided for: {device}"))
-            }
-            Some(_) if ebs.encrypted == Some(true) => unsupported_encryption(),
-            Some(size) => Ok(disk(device, String::new(), size, ebs.delete_on_termination, root)),
-        };
+    let snapshot_id = match &ebs.snapshot_id {
+        Some(_) if ebs.encrypted.is_some() => {
+            return refuse(format!(
+                "Encrypted flag cannot be specified since device {device} has a snapshot specified."
+            ));
+        }
+        Some(snapshot) => query::parse_id::<SnapshotKind>(snapshot)?.to_string(),
+        None if ebs.volume_size.is_none() => {
+            let text = format!("Either snapshot ID or volume size must be provided for: {device}");
+            return refuse(text);
+        }
+        None if ebs.encrypted == Some(true) => return unsupported_encryption(),
+        None => String::new(),
     };
-    let snapshot = query::parse_id::<SnapshotKind>(snapshot)?.to_string();
-    if ebs.encrypted.is_some() {
-        return refuse(format!(
-            "Encrypted flag cannot be specified since device {device} has a snapshot specified."
-        ));
-    }
-    let size = ebs.volume_size.unwrap_or(0);
-    Ok(disk(device, snapshot, size, ebs.delete_on_termination, root))
+    // A root disk goes with its machine unless it is said, others stay.
+    let goes = ebs.delete_on_termination.unwrap_or(device == root);
+    let ebs =
+        EbsBlockDevice { snapshot_id, delete_on_termination: Some(goes), ..shown::asked(ebs) };
+    Ok(BlockDeviceMapping { device_name: device, ebs: Some(ebs), no_device: false })
 }
 
 fn unsupported_encryption<T>() -> Result<T, Error> {
-    let text = "Keys of one's own are not supported here; leave Encrypted out.";
+    let text = "An image's empty disk can't be encrypted here; ask for it at the launch.";
     Err(Error::new(Code::UnsupportedOperation, text))
-}
-
-fn disk(
-    device_name: String,
-    snapshot_id: String,
-    size_gib: i32,
-    delete_on_termination: Option<bool>,
-    root: &str,
-) -> BlockDeviceMapping {
-    // A root disk goes with its machine unless it is said, others stay.
-    let goes = delete_on_termination.unwrap_or(device_name == root);
-    let ebs = EbsBlockDevice { snapshot_id, size_gib, delete_on_termination: Some(goes) };
-    BlockDeviceMapping { device_name, ebs: Some(ebs), no_device: false }
 }
 
 pub(super) const CREATE: Operation = Operation::new(
@@ -153,7 +141,10 @@ pub(super) const CREATE: Operation = Operation::new(
         "BlockDeviceMapping.N.DeviceName",
         "BlockDeviceMapping.N.NoDevice",
         "BlockDeviceMapping.N.Ebs.DeleteOnTermination",
+        "BlockDeviceMapping.N.Ebs.Iops",
+        "BlockDeviceMapping.N.Ebs.Throughput",
         "BlockDeviceMapping.N.Ebs.VolumeSize",
+        "BlockDeviceMapping.N.Ebs.VolumeType",
         "TagSpecification.N.ResourceType",
         "TagSpecification.N.Tag.N.Key",
         "TagSpecification.N.Tag.N.Value",
@@ -164,13 +155,10 @@ pub(super) const CREATE: Operation = Operation::new(
     ("BlockDeviceMapping.N.Ebs.AvailabilityZoneId", &[]),
     ("BlockDeviceMapping.N.Ebs.EbsCardIndex", &["0"]),
     ("BlockDeviceMapping.N.Ebs.Encrypted", &["false"]),
-    ("BlockDeviceMapping.N.Ebs.Iops", &[]),
     ("BlockDeviceMapping.N.Ebs.KmsKeyId", &[]),
     ("BlockDeviceMapping.N.Ebs.OutpostArn", &[]),
     ("BlockDeviceMapping.N.Ebs.SnapshotId", &[]),
-    ("BlockDeviceMapping.N.Ebs.Throughput", &[]),
     ("BlockDeviceMapping.N.Ebs.VolumeInitializationRate", &[]),
-    ("BlockDeviceMapping.N.Ebs.VolumeType", VOLUME_TYPES),
     ("BlockDeviceMapping.N.VirtualName", &[]),
     ("BootModeOverride", &[]),
     ("SnapshotLocation", &["regional"]),
@@ -180,18 +168,11 @@ pub(super) async fn create_image(mut call: Call) -> Answer {
     let request_id = call.request_id()?;
     let Call { front, caller, mut params, .. } = call;
     let (gateway, caller) = (&front.gateway, &caller);
-    let specifications = params.tag_specifications(&["image"])?;
-    let changes = params.block_device_mappings()?.into_iter().map(|mapping| {
-        let ebs = mapping.ebs.map(|ebs| EbsBlockDevice {
-            snapshot_id: String::new(),
-            size_gib: ebs.volume_size.unwrap_or(0),
-            delete_on_termination: ebs.delete_on_termination,
-        });
-        BlockDeviceMapping {
-            device_name: mapping.device_name.unwrap_or_default(),
-            no_device: mapping.no_device,
-            ebs,
-        }
+    let specifications = params.tag_specifications(&["image", "snapshot"])?;
+    let changes = params.block_device_mappings()?.into_iter().map(|mapping| BlockDeviceMapping {
+        device_name: mapping.device_name.unwrap_or_default(),
+        no_device: mapping.no_device,
+        ebs: mapping.ebs.map(shown::asked),
     });
     let request = CreateImageRequest {
         instance_id: params.need_id::<InstanceKind>("InstanceId")?.to_string(),
@@ -200,6 +181,9 @@ pub(super) async fn create_image(mut call: Call) -> Answer {
         tags: tags(Params::tags_for(&specifications, "image")),
         request_id,
         block_device_mappings: changes.collect(),
+        snapshot_tags: tags(Params::tags_for(&specifications, "snapshot")),
+        // EC2's default.
+        reboot: !params.flag("NoReboot")?.unwrap_or(false),
     };
     let made = gateway.create_image(caller, request).await?;
     Ok(image_id(made.image))
@@ -233,7 +217,7 @@ pub(super) async fn copy_image(mut call: Call) -> Answer {
     let Call { front, caller, mut params, .. } = call;
     let (gateway, caller) = (&front.gateway, &caller);
     let source_region = front.regions.source(params.need("SourceRegion")?)?;
-    let specifications = params.tag_specifications(&["image"])?;
+    let specifications = params.tag_specifications(&["image", "snapshot"])?;
     let encrypted = params.flag("Encrypted")?.unwrap_or(false);
     let kms_key_id = params.text("KmsKeyId")?.unwrap_or_default();
     if !encrypted && !kms_key_id.is_empty() {
@@ -250,8 +234,15 @@ pub(super) async fn copy_image(mut call: Call) -> Answer {
         kms_key_id,
         copy_tags: Some(params.flag("CopyImageTags")?.unwrap_or(false)),
         tags: tags(Params::tags_for(&specifications, "image")),
+        snapshot_tags: tags(Params::tags_for(&specifications, "snapshot")),
     };
-    let made = gateway.copy_image(caller, request).await?;
+    let made = match gateway.copy_image(caller, request).await {
+        Err(status) if Fault::from_status(&status).reason == "NOT_OWNER" => {
+            let text = "You do not have permission to access the storage of this ami";
+            return Err(Error::new(Code::InvalidRequest, text).into());
+        }
+        made => made?,
+    };
     Ok(image_id(made.image))
 }
 

@@ -6,7 +6,8 @@ mod end;
 mod make;
 mod shown;
 
-pub(super) use describe::all_own;
+pub(super) use describe::all_tagged;
+pub(super) use shown::asked;
 
 use super::{Entry, entries, service::Service};
 

@@ -3,9 +3,9 @@
 use time::OffsetDateTime;
 use vmint_api::{
     catalog::v1::{Architecture, BootMode, Image, ImageState},
-    types::v1::{BlockDeviceMapping, Tag},
+    types::v1::{BlockDeviceMapping, EbsBlockDevice, Tag},
 };
-use vmint_ec2::Xml;
+use vmint_ec2::{Xml, query};
 
 use crate::ec2::alias::{self, Aliases};
 
@@ -27,7 +27,11 @@ pub(super) fn image(xml: &mut Xml, aliases: &Aliases, image: &Image) {
         .text("usageOperation", if windows { "RunInstances:0002" } else { "RunInstances" });
     if image.state() == ImageState::Failed {
         xml.node("stateReason", |reason| {
-            reason.text("code", "Server.InternalError").text("message", &image.state_reason);
+            let code = match image.state_reason_code.as_str() {
+                "" => "Server.InternalError",
+                code => code,
+            };
+            reason.text("code", code).text("message", &image.state_reason);
         });
     }
     if let Some(alias) = alias::of(aliases, &image.owner_id) {
@@ -59,10 +63,33 @@ pub(super) fn mapping(xml: &mut Xml, mapping: &BlockDeviceMapping) {
             if ebs.size_gib > 0 {
                 xml.value("volumeSize", ebs.size_gib);
             }
-            xml.value("deleteOnTermination", ebs.delete_on_termination.unwrap_or(true))
-                .text("volumeType", "gp3")
-                .value("encrypted", false);
+            xml.value("deleteOnTermination", ebs.delete_on_termination.unwrap_or(true));
+            xml.text(
+                "volumeType",
+                if ebs.volume_type.is_empty() { "gp3" } else { &ebs.volume_type },
+            );
+            if ebs.iops > 0 {
+                xml.value("iops", ebs.iops);
+            }
+            if ebs.throughput_mibps > 0 {
+                xml.value("throughput", ebs.throughput_mibps);
+            }
+            xml.value("encrypted", ebs.encrypted);
         });
+    }
+}
+
+/// A disk as it is asked for, its snapshot's id as it was sent.
+pub(in crate::ec2) fn asked(ebs: query::Ebs) -> EbsBlockDevice {
+    EbsBlockDevice {
+        snapshot_id: ebs.snapshot_id.unwrap_or_default(),
+        size_gib: ebs.volume_size.unwrap_or_default(),
+        delete_on_termination: ebs.delete_on_termination,
+        volume_type: ebs.volume_type.unwrap_or_default(),
+        iops: ebs.iops.unwrap_or_default(),
+        throughput_mibps: ebs.throughput.unwrap_or_default(),
+        encrypted: ebs.encrypted.unwrap_or_default(),
+        kms_key_id: ebs.kms_key_id.unwrap_or_default(),
     }
 }
 

@@ -4,13 +4,13 @@ use vmint_api::{
     catalog::v1::ImageState,
     gateway::v1::{RunInstancesRequest, RunInstancesResponse},
     launcher::v1::ShutdownBehavior,
-    types::v1::{BlockDeviceMapping, EbsBlockDevice, Tag},
+    types::v1::{BlockDeviceMapping, Tag},
 };
 use vmint_ec2::{Code, Error, Operation, Params, Xml, query};
 use vmint_rpc::Fault;
 
 use super::{Answer, Call, shape};
-use crate::ec2::{Refused, network::Network};
+use crate::ec2::{Refused, images::asked, network::Network};
 
 pub(super) const RUN: Operation = Operation::new(
     "RunInstances",
@@ -33,6 +33,11 @@ pub(super) const RUN: Operation = Operation::new(
         "BlockDeviceMapping.N.Ebs.SnapshotId",
         "BlockDeviceMapping.N.Ebs.VolumeSize",
         "BlockDeviceMapping.N.Ebs.DeleteOnTermination",
+        "BlockDeviceMapping.N.Ebs.VolumeType",
+        "BlockDeviceMapping.N.Ebs.Encrypted",
+        "BlockDeviceMapping.N.Ebs.Iops",
+        "BlockDeviceMapping.N.Ebs.Throughput",
+        "BlockDeviceMapping.N.Ebs.KmsKeyId",
         "NetworkInterface.N.DeviceIndex",
         "NetworkInterface.N.SubnetId",
         "NetworkInterface.N.SecurityGroupId.N",
@@ -50,11 +55,6 @@ pub(super) const RUN: Operation = Operation::new(
     ("NetworkInterface.N.DeleteOnTermination", &["true"]),
     ("MetadataOptions.HttpTokens", &["required"]),
     ("MetadataOptions.HttpEndpoint", &["enabled"]),
-    ("BlockDeviceMapping.N.Ebs.VolumeType", &["gp2", "gp3", "standard"]),
-    ("BlockDeviceMapping.N.Ebs.Encrypted", &["false"]),
-    ("BlockDeviceMapping.N.Ebs.Iops", &[]),
-    ("BlockDeviceMapping.N.Ebs.Throughput", &[]),
-    ("BlockDeviceMapping.N.Ebs.KmsKeyId", &[]),
     ("BlockDeviceMapping.N.VirtualName", &[]),
     ("CreditSpecification.CpuCredits", &["standard"]),
     ("IamInstanceProfile.Name", &[]),
@@ -146,8 +146,11 @@ fn counts(params: &mut Params) -> Result<(i32, i32), Error> {
 
 fn read(params: &mut Params, network: &Network) -> Result<RunInstancesRequest, Error> {
     let image_id = params.need_id::<vmint_ids::ImageKind>("ImageId")?.to_string();
-    let specifications = params.tag_specifications(&["instance"])?;
-    let tags = Params::tags_for(&specifications, "instance");
+    let specifications = params.tag_specifications(&["instance", "volume"])?;
+    let tags = |of: &str| {
+        let tags = Params::tags_for(&specifications, of).into_iter();
+        tags.map(|tag| Tag { key: tag.key, value: tag.value }).collect()
+    };
     if let Some(zone) = params.inside("Placement", |it| it.text("AvailabilityZone"))?.flatten() {
         network.must_be_zone(&zone)?;
     }
@@ -159,7 +162,8 @@ fn read(params: &mut Params, network: &Network) -> Result<RunInstancesRequest, E
         key_name: params.text("KeyName")?.unwrap_or_default(),
         user_data: params.blob("UserData")?.unwrap_or_default().into(),
         block_device_mappings: mappings(params.block_device_mappings()?)?,
-        tags: tags.into_iter().map(|tag| Tag { key: tag.key, value: tag.value }).collect(),
+        tags: tags("instance"),
+        volume_tags: tags("volume"),
         disable_api_termination: params.flag("DisableApiTermination")? == Some(true),
         shutdown_behavior: behavior.unwrap_or(ShutdownBehavior::Unspecified).into(),
         subnet_id: place.subnet,
@@ -216,11 +220,7 @@ fn mappings(given: Vec<query::BlockDeviceMapping>) -> Result<Vec<BlockDeviceMapp
         }
         Ok(BlockDeviceMapping {
             device_name: it.device_name.unwrap_or_default(),
-            ebs: (!it.no_device).then(|| EbsBlockDevice {
-                snapshot_id: ebs.snapshot_id.unwrap_or_default(),
-                size_gib: ebs.volume_size.unwrap_or_default(),
-                delete_on_termination: ebs.delete_on_termination,
-            }),
+            ebs: (!it.no_device).then(|| asked(ebs)),
             no_device: it.no_device,
         })
     };

@@ -28,6 +28,7 @@ impl From<Status> for Refused {
     fn from(status: Status) -> Self {
         let seen = Fault::from_status(&status);
         let code = reason::code(&seen.domain, &seen.reason).unwrap_or_else(|| by_grpc(&seen));
+        let code = of_field(code, &seen);
         Self(Error::new(code, message(code, &seen)))
     }
 }
@@ -37,6 +38,18 @@ pub(super) fn unknown_action(action: &str) -> Error {
     let action = action.chars().take(64).collect::<String>();
     let text = format!("The action {action} is not valid for this web service.");
     Error::new(Code::InvalidAction, text)
+}
+
+/// EC2 has a code of its own for a disk that can't be so large or so small.
+fn of_field(code: Code, seen: &Seen) -> Code {
+    let disk =
+        |field: &str| field.contains("block_device_mappings") && field.ends_with(".ebs.size_gib");
+    match code {
+        Code::InvalidParameterValue if seen.fields.iter().any(|it| disk(&it.field)) => {
+            Code::InvalidBlockDeviceMapping
+        }
+        code => code,
+    }
 }
 
 /// What is refused without a reason of ours.

@@ -1,5 +1,6 @@
 //! One case a kind of saga: what is asked, and what must be there afterwards.
 
+mod copies;
 mod volumes;
 
 use futures::future::BoxFuture;
@@ -20,6 +21,7 @@ use crate::{
     },
 };
 
+use copies::{copy, fetch};
 use volumes::{attach, detach, keep, share_snapshot};
 
 pub(super) struct Case {
@@ -120,11 +122,13 @@ pub(super) fn all() -> Vec<Case> {
             name: "create-image",
             world: one,
             call: |gateway| Box::pin(create(gateway)),
-            steps: &["record", "own", "snapshots", "available"],
-            pivot: 3,
+            steps: &["record", "own", "halt", "snapshots", "available", "resume"],
+            pivot: 4,
             done: |world, before| {
                 let now = world.census();
-                now.available == before.available + 1 && now.snapshots == before.snapshots + 1
+                now.available == before.available + 1
+                    && now.snapshots == before.snapshots + 1
+                    && now.running == before.running
             },
         },
         Case {
@@ -317,6 +321,7 @@ async fn create(gateway: Gateway) -> Result<(), Status> {
     let request = pb::CreateImageRequest {
         instance_id: INSTANCE.to_owned(),
         name: "made".to_owned(),
+        reboot: true,
         request_id: "create-1".to_owned(),
         ..pb::CreateImageRequest::default()
     };
@@ -324,31 +329,6 @@ async fn create(gateway: Gateway) -> Result<(), Status> {
     assert_eq!(image.state(), ImageState::Pending);
     assert_eq!(image.source_instance_id, INSTANCE);
     assert_eq!(image.source_image_id, IMAGE);
-    Ok(())
-}
-
-async fn copy(gateway: Gateway) -> Result<(), Status> {
-    let request = pb::CopyImageRequest {
-        source_image_id: IMAGE.to_owned(),
-        request_id: "copy-1".to_owned(),
-        ..pb::CopyImageRequest::default()
-    };
-    let image = gateway.copy_image(&owner(), request).await?.image.unwrap();
-    assert_eq!(image.state(), ImageState::Pending);
-    assert_ne!(image.block_device_mappings[0].ebs.as_ref().unwrap().snapshot_id, SNAPSHOT);
-    Ok(())
-}
-
-async fn fetch(gateway: Gateway) -> Result<(), Status> {
-    let request = pb::CopyImageRequest {
-        source_image_id: IMAGE.to_owned(),
-        source_region: "far".to_owned(),
-        request_id: "fetch-1".to_owned(),
-        ..pb::CopyImageRequest::default()
-    };
-    let image = gateway.copy_image(&owner(), request).await?.image.unwrap();
-    assert_eq!((image.owner_id.as_str(), image.state()), (OWNER, ImageState::Pending));
-    assert_ne!(image.block_device_mappings[0].ebs.as_ref().unwrap().snapshot_id, SNAPSHOT);
     Ok(())
 }
 

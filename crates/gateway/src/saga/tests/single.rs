@@ -12,7 +12,7 @@ use crate::{
     reconcile,
     testing::{
         Lab, other, owner, settle,
-        world::{IMAGE, INSTANCE, OTHER, PRODUCT, VOLUME},
+        world::{IMAGE, INSTANCE, OTHER, PRODUCT, SNAPSHOT, VOLUME},
     },
 };
 
@@ -224,6 +224,23 @@ async fn an_older_gateway_is_fenced_off_and_undoes_nothing() {
     settle(&new).await;
     assert_eq!(lab.world.lock().machines.len(), 4);
     lab.world.lock().assert_no_loose_ends();
+}
+
+#[tokio::test]
+async fn what_a_deleted_snapshot_was_shared_with_is_forgotten() {
+    let lab = Lab::new();
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    {
+        let mut world = lab.world.lock();
+        for id in [SNAPSHOT, "snap-0000000000000ffff", "snap-0000000000000fffe"] {
+            world.snapshot_grants.entry(id.to_owned()).or_default().insert(OTHER.to_owned());
+        }
+    }
+    let peers = lab.peers();
+    assert_eq!(reconcile::forget_shares(&peers, &gateway.sagas).await.unwrap(), 2);
+    assert_eq!(reconcile::forget_shares(&peers, &gateway.sagas).await.unwrap(), 0);
+    let left = lab.world.lock().snapshot_grants.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(left, [SNAPSHOT]);
 }
 
 #[tokio::test]

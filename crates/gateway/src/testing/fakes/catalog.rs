@@ -36,6 +36,7 @@ fake! {
             image.state = request.state;
             image.progress_percent = request.progress_percent;
             image.state_reason = request.state_reason;
+            image.state_reason_code = request.state_reason_code;
             image.product_codes.extend(request.product_codes);
             image.product_codes.dedup();
         }
@@ -88,10 +89,16 @@ fake! {
         world.hints.insert(request.image_id, request.account_ids);
         Ok(catalog::EnsureVisibilityHintResponse {})
     }
+    ensure_viewer_tags("EnsureViewerTags" EnsureViewerTagsRequest) -> EnsureViewerTagsResponse
+    |world, caller, request| {
+        assert!(world.images.contains_key(&request.image_id));
+        Ok(catalog::EnsureViewerTagsResponse { tags: request.put_tags })
+    }
     batch_get_images("BatchGetImages" BatchGetImagesRequest) -> BatchGetImagesResponse
     |world, caller, request| {
         let images = request.image_ids.iter().filter_map(|id| world.images.get(id).cloned());
-        Ok(catalog::BatchGetImagesResponse { images: images.collect() })
+        let hinted_image_ids = Vec::new();
+        Ok(catalog::BatchGetImagesResponse { images: images.collect(), hinted_image_ids })
     }
     query_images("QueryImages" QueryImagesRequest) -> QueryImagesResponse |world, caller, request| {
         let own = request.owners.iter().any(|owner| owner == "self");

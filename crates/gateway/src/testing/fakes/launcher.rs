@@ -90,6 +90,28 @@ fake! {
         let instances = world.instances_of(&request.instance_ids);
         Ok(launcher::EnsureTerminatedResponse { instances })
     }
+    ensure_halted("EnsureHalted" EnsureHaltedRequest) -> EnsureHaltedResponse
+    |world, caller, request| {
+        world.fence(request.saga.as_ref(), "launcher.vmint")?;
+        let instance = world.instances.get_mut(&request.instance_id).unwrap();
+        assert_eq!(instance.account_id, request.account_id);
+        if instance.state() == InstanceState::Running {
+            instance.set_state(InstanceState::Stopped);
+            world.machines.remove(&request.instance_id);
+        }
+        let instance = world.instances.get(&request.instance_id).cloned();
+        Ok(launcher::EnsureHaltedResponse { instance })
+    }
+    release_halt("ReleaseHalt" ReleaseHaltRequest) -> ReleaseHaltResponse
+    |world, caller, request| {
+        world.fence(request.saga.as_ref(), "launcher.vmint")?;
+        let instance = world.instances.get_mut(&request.instance_id).unwrap();
+        if instance.state() == InstanceState::Stopped {
+            instance.set_state(InstanceState::Running);
+            world.machines.insert(request.instance_id);
+        }
+        Ok(launcher::ReleaseHaltResponse {})
+    }
     ensure_volume_plugged("EnsureVolumePlugged" EnsureVolumePluggedRequest)
         -> EnsureVolumePluggedResponse
     |world, caller, request| {

@@ -99,4 +99,21 @@ fake! {
         let account_ids = with.into_iter().collect();
         Ok(permissions::GetVolumePermissionResponse { public: false, account_ids })
     }
+    list_volume_permissions("ListVolumePermissions" ListVolumePermissionsRequest)
+        -> ListVolumePermissionsResponse
+    |world, caller, request| {
+        let after = |id: &&String| request.page_token.is_empty() || **id > request.page_token;
+        let next = world.snapshot_grants.keys().find(after).cloned();
+        Ok(permissions::ListVolumePermissionsResponse {
+            next_page_token: next.clone().unwrap_or_default(),
+            snapshot_ids: next.into_iter().collect(),
+        })
+    }
+    release_volume_permissions("ReleaseVolumePermissions" ReleaseVolumePermissionsRequest)
+        -> ReleaseVolumePermissionsResponse
+    |world, caller, request| {
+        world.fence(request.saga.as_ref(), "permissions.vmint")?;
+        world.snapshot_grants.retain(|id, _| !request.snapshot_ids.contains(id));
+        Ok(permissions::ReleaseVolumePermissionsResponse {})
+    }
 }
