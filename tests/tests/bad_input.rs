@@ -189,8 +189,11 @@ async fn ids(friend: &Account) {
         let seen = refused(friend.launcher().get_instance(request).await);
         let known = ["INSTANCE_NOT_FOUND", "FIELD_INVALID"].contains(&&*seen.reason);
         assert!(known, "{id}: {seen:?}");
-        let request =
-            storage::DeleteSnapshotRequest { snapshot_id: id.into(), request_id: new_request_id() };
+        let request = storage::DeleteSnapshotRequest {
+            snapshot_id: id.into(),
+            request_id: new_request_id(),
+            ..Default::default()
+        };
         let seen = refused(friend.storage().delete_snapshot(request).await);
         let known = ["SNAPSHOT_NOT_FOUND", "FIELD_INVALID"].contains(&&*seen.reason);
         assert!(known, "{id}: {seen:?}");

@@ -261,8 +261,7 @@ impl Side {
             }
             Act::Deregister { image } => {
                 let image_id = self.image(*image);
-                let request =
-                    DeregisterImageRequest { image_id, request_id, delete_snapshots: false };
+                let request = DeregisterImageRequest { image_id, request_id, ..Default::default() };
                 gateway.deregister_image(request).await.map_err(code)?;
                 Ok(Vec::new())
             }

@@ -191,6 +191,7 @@ async fn an_image_reaches_another_region_whatever_dies() {
         image_id: third,
         delete_snapshots: false,
         request_id: new_request_id(),
+        dry_run: false,
     };
     far_maker.gateway().deregister_image(request).await.unwrap();
     let failed = until("the copy's end", SOON, async || {

@@ -109,6 +109,7 @@ async fn a_killed_gateway_ends_what_it_began() {
             image_id: image.image_id,
             delete_snapshots: true,
             request_id: new_request_id(),
+            dry_run: false,
         };
         maker.gateway().deregister_image(request).await.unwrap();
     }

@@ -11,7 +11,7 @@ use crate::{
     cut::{BLOCK, REGION},
     id::{Keys, Kind},
     index::{PlainMap, Prefix},
-    node::{Node, span},
+    node::{MAX_SIZE, Node, span},
     pack::{self, RECORD_HEADER, Record},
     seal::SEAL_BYTES,
     store::Inner,
@@ -33,7 +33,8 @@ pub struct Share {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost {
     pub chunk: ChunkId,
-    /// The bytes of the content that are in it, or in what it lists.
+    /// The bytes of the content that are in it, or in what it lists; may reach over the
+    /// content's end.
     pub offset: u64,
     pub length: u64,
     /// It lists other chunks: only the whole content stored again brings it back.
@@ -253,7 +254,8 @@ impl Inner {
             let value = match value {
                 Ok(value) => value,
                 Err(BlocksError::Damaged { .. } | BlocksError::Missing { .. }) => {
-                    let (offset, length) = covers(level.unwrap_or(0));
+                    // A lost root does not say how much there is under it.
+                    let (offset, length) = level.map_or((0, MAX_SIZE), covers);
                     visit(&id, &Found { offset, length, node: true, missing: true });
                     continue;
                 }

@@ -4,8 +4,9 @@
 //! need it and whom it is shared with; `volumes.v1` by id, with indexes by
 //! account and by instance; `keys.v1`, `default-keys.v1` and `lineages.v1`, what
 //! data at rest are encrypted under; `uploads.v1`, `imports.v1` and `exports.v1`,
-//! what is on its way in or out, with indexes by account; `held.v1`, how much
-//! each account has; `requests.v1`, answers already given; `epochs.v1`, which gateway speaks.
+//! what is on its way in or out, with indexes by account; `scrubs.v1`, the last
+//! scrub; `held.v1`, how much each account has; `requests.v1`, answers already
+//! given; `epochs.v1`, which gateway speaks.
 //!
 //! Invariants: a completed snapshot's content never changes and is in the
 //! block store; a snapshot that an image needs is not deleted; every attached
@@ -18,6 +19,7 @@
 mod block_token;
 mod config;
 mod content_label;
+mod damage;
 mod data_keys;
 mod error;
 mod export_task;
@@ -27,6 +29,7 @@ mod import_task;
 mod import_url;
 mod key;
 mod live;
+mod opening;
 mod ops;
 mod pattern;
 mod progress;
@@ -34,6 +37,7 @@ mod provider;
 mod quota;
 mod ranges;
 mod regions;
+mod scrub;
 mod sent;
 mod sharing;
 mod slot;
@@ -48,13 +52,7 @@ mod upload;
 mod volume;
 mod volume_type;
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::Path,
-    time::Duration,
-};
+use std::time::Duration;
 
 use vmint_api::storage::v1::{
     block_service_server::BlockServiceServer,
@@ -64,26 +62,27 @@ use vmint_api::storage::v1::{
     storage_internal_service_server::StorageInternalServiceServer,
     storage_service_server::StorageServiceServer,
     transfer_internal_service_server::TransferInternalServiceServer,
-    transfer_service_server::TransferServiceServer,
+    transfer_service_server::TransferServiceServer, upkeep_service_server::UpkeepServiceServer,
     volume_internal_service_server::VolumeInternalServiceServer,
     volume_service_server::VolumeServiceServer,
 };
-use vmint_blocks::BlockStore;
 use vmint_daemon::{Daemon, DaemonError};
-use vmint_store::Store;
+
+use opening::Opened;
 
 pub use config::{BucketConfig, Config, Fetch, Region};
 pub use content_label::BadLabel;
+pub use damage::{Damage, DamagedDisk, Disk};
 pub use error::{BlockError, Lack, Result, StorageError};
 pub use filter::BadFilter;
 pub use grpc::{
-    Blocks, Copies, Exports, Internal, Keys, Public, Snapshots, Transfer, TransferInternal,
+    Blocks, Copies, Exports, Internal, Keys, Public, Snapshots, Transfer, TransferInternal, Upkeep,
     Volumes, VolumesInternal,
 };
 pub use import_task::TaskId;
 pub use import_url::BadUrl;
 pub use key::{BadChange, Key, KeyState};
-pub use ops::Storage;
+pub use ops::{Checked, CheckedOffline, Storage, check_offline};
 pub use provider::{FileKeys, KeyProvider};
 pub use quota::{OverQuota, Quota};
 pub use sharing::Sharing;
@@ -112,24 +111,9 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     let daemon = Daemon::new("storage", &config.service)?;
-    let opening = config.clone();
-    let (store, blocks, secret) = tokio::task::spawn_blocking(move || {
-        let data = &opening.service.data;
-        let secret = domain_secret(data)?;
-        let store = Store::open(&data.join("records"), vmint_store::Options::default())?;
-        let options = vmint_blocks::Options {
-            cache_bytes: opening.cache_bytes,
-            ..vmint_blocks::Options::default()
-        };
-        let dir = data.join("blocks");
-        let blocks = match &opening.bucket {
-            None => BlockStore::open(&dir, options)?,
-            Some(bucket) => BlockStore::open_objects(&dir, options, &bucket.options())?,
-        };
-        Ok::<_, StorageError>((store, blocks, secret))
-    })
-    .await
-    .map_err(StorageError::from)??;
+    let opened = config.clone();
+    let opened = tokio::task::spawn_blocking(move || opening::open(&opened)).await;
+    let Opened { store, blocks, secret } = opened.map_err(StorageError::from)??;
     let poisoned = store.clone();
     let storage = Storage::new(store, blocks, &secret, config.clone());
     storage.restore().await?;
@@ -184,6 +168,7 @@ pub async fn run(
         .service(VolumeServiceServer::new(Volumes(storage.clone())))
         .service(VolumeInternalServiceServer::new(VolumesInternal(storage.clone())))
         .service(BlockServiceServer::new(Blocks(storage.clone())))
+        .service(UpkeepServiceServer::new(Upkeep(storage.clone())))
         .task("collect", collect)
         .task("expire", expire)
         .poisoned(async move { poisoned.poisoned().await })
@@ -191,29 +176,4 @@ pub async fn run(
         .await;
     storage.close().await;
     Ok(ended?)
-}
-
-/// What deduplication domains are derived from, made at the first start.
-/// Without it no block can be read, so it lies beside them and not with the
-/// certificates, which may be made anew.
-fn domain_secret(data: &Path) -> Result<[u8; 32]> {
-    fs::create_dir_all(data)?;
-    let path = data.join("domains.key");
-    match fs::read(&path) {
-        Ok(bytes) => bytes.as_slice().try_into().map_err(|_| StorageError::Damaged),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut secret = [0; 32];
-            getrandom::fill(&mut secret).map_err(|e| io::Error::other(e.to_string()))?;
-            let new = path.with_extension("new");
-            let mut options = OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&secret)?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(data)?.sync_all()?;
-            Ok(secret)
-        }
-        Err(error) => Err(error.into()),
-    }
 }

@@ -35,6 +35,7 @@ async fn a_snapshot_an_image_needs_stays() {
         saga: saga(1),
         image_id: image(n),
         delete_snapshots,
+        dry_run: false,
     };
     let answer = running.internal.release_snapshot_use(release(1, true)).await.unwrap();
     assert!(answer.into_inner().deleted_snapshot_ids.is_empty(), "the other image needs it");

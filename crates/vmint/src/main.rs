@@ -15,7 +15,7 @@ use std::{path::Path, process::ExitCode};
 
 use clap::Parser as _;
 
-use cli::{Cli, Command, Global, ImageCommand};
+use cli::{Cli, Command, Global, ImageCommand, StorageCommand};
 use client::{Client, Result};
 
 /// This very program, also when its file has been replaced since it was started.
@@ -67,6 +67,9 @@ async fn run(global: Global, command: Command) -> Result<u8> {
         Command::Bootstrap(args) => up::bootstrap(args).await?,
         Command::Health(args) => serve::health(&args).await?,
         Command::Machine { .. } => {}
+        Command::Storage(StorageCommand::Check { offline: true, config, contents }) => {
+            return commands::storage::check_offline(&global, config, contents).await;
+        }
         other => return user(&global, other).await,
     }
     Ok(0)
@@ -98,6 +101,7 @@ async fn user(global: &Global, command: Command) -> Result<u8> {
         Command::Image(command) => commands::image::run(client, command).await?,
         Command::Snapshot(command) => commands::snapshot::run(client, command).await?,
         Command::Volume(command) => commands::volume::run(client, command).await?,
+        Command::Storage(command) => return commands::storage::run(client, command).await,
         Command::Key(command) => commands::key::run(client, command).await?,
         Command::Market(command) => commands::market::run(client, command).await?,
         Command::Account(command) => commands::account::run(client, command).await?,

@@ -209,7 +209,7 @@ fn scope(
 async fn delete_snapshot(mut call: Call) -> Answer {
     let request_id = call.request_id()?;
     let snapshot_id = call.params.need_id::<SnapshotKind>("SnapshotId")?.to_string();
-    let request = DeleteSnapshotRequest { snapshot_id, request_id };
+    let request = DeleteSnapshotRequest { snapshot_id, request_id, dry_run: false };
     call.front.gateway.peers.disks(&call.caller).delete_snapshot(request).await?;
     Ok(Xml::done())
 }

@@ -23,6 +23,9 @@ impl Gateway {
         caller: &Caller,
         request: DeregisterImageRequest,
     ) -> Result<DeregisterImageResponse, Status> {
+        if request.dry_run {
+            return self.preview_deregistration(caller, request).await;
+        }
         let asked = asked(caller, "DeregisterImage", &request.request_id, &request)?;
         let saga = match self.sagas.replayed(&asked).await? {
             Some(saga) => saga,
@@ -38,7 +41,28 @@ impl Gateway {
         };
         let memo = self.sagas.to_end::<Deregister>(saga).await?;
         let deleted_snapshot_ids = memo.deleted_snapshot_ids;
-        Ok(DeregisterImageResponse { image: memo.image, deleted_snapshot_ids })
+        Ok(DeregisterImageResponse { image: memo.image, deleted_snapshot_ids, freed_bytes: 0 })
+    }
+
+    /// Says what would go.
+    async fn preview_deregistration(
+        &self,
+        caller: &Caller,
+        request: DeregisterImageRequest,
+    ) -> Result<DeregisterImageResponse, Status> {
+        let image = self.own_image(caller, &request.image_id).await?;
+        let release = ReleaseSnapshotUseRequest {
+            image_id: image.image_id.clone(),
+            delete_snapshots: request.delete_snapshots,
+            dry_run: true,
+            ..Default::default()
+        };
+        let release = self.peers.storage(caller).release_snapshot_use(release).await?.into_inner();
+        Ok(DeregisterImageResponse {
+            image: Some(image),
+            deleted_snapshot_ids: release.deleted_snapshot_ids,
+            freed_bytes: release.freed_bytes,
+        })
     }
 }
 
@@ -111,8 +135,12 @@ impl Kind for Deregister {
                 self.peers.permissions(&at.caller()).release_image_owner(request).await?;
             }
             Step::Snapshots => {
-                let delete_snapshots = plan.delete_snapshots;
-                let request = ReleaseSnapshotUseRequest { saga, image_id, delete_snapshots };
+                let request = ReleaseSnapshotUseRequest {
+                    saga,
+                    image_id,
+                    delete_snapshots: plan.delete_snapshots,
+                    dry_run: false,
+                };
                 let mut storage = self.peers.storage(&at.caller());
                 let released = storage.release_snapshot_use(request).await?.into_inner();
                 // Asked again, it has nothing left to delete.

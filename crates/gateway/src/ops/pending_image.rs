@@ -134,6 +134,7 @@ impl PendingImage<'_> {
             saga: part(self.at.saga_step(), "use"),
             image_id: self.id.to_owned(),
             delete_snapshots: false,
+            dry_run: false,
         };
         storage.release_snapshot_use(request).await?;
         let request = ReleaseSnapshotsRequest { saga: self.at.saga_step(), snapshot_ids: ids };

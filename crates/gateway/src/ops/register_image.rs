@@ -210,6 +210,7 @@ impl Kind for Register {
                     saga: at.saga_step(),
                     image_id: id.to_owned(),
                     delete_snapshots: false,
+                    dry_run: false,
                 };
                 self.peers.storage(&at.caller()).release_snapshot_use(release).await?;
             }

@@ -8,7 +8,9 @@ use vmint_rpc::to_status;
 
 use super::{
     asks,
-    convert::{codes, id, ids, new_volume, page_size, page_start, snapshot, step, volume, wish},
+    convert::{
+        codes, id, ids, new_volume, number, page_size, page_start, snapshot, step, volume, wish,
+    },
 };
 use crate::{Storage, StorageError, ops::Shape};
 
@@ -46,11 +48,16 @@ impl StorageInternalService for Internal {
     ) -> Answer<pb::ReleaseSnapshotUseResponse> {
         let request = request.into_inner();
         let image = id("image_id", &request.image_id).map_err(status)?;
-        let step = step(request.saga.as_ref());
-        let deleted = self.0.release_use(step, image, request.delete_snapshots);
-        let deleted = deleted.await.map_err(status)?;
+        let delete = request.delete_snapshots;
+        let (deleted, freed) = if request.dry_run {
+            self.0.preview_release(image, delete).await.map_err(status)?
+        } else {
+            let step = step(request.saga.as_ref());
+            (self.0.release_use(step, image, delete).await.map_err(status)?, 0)
+        };
         Ok(Response::new(pb::ReleaseSnapshotUseResponse {
             deleted_snapshot_ids: deleted.iter().map(ToString::to_string).collect(),
+            freed_bytes: number(freed),
         }))
     }
 

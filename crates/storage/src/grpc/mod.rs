@@ -13,6 +13,7 @@ mod snapshots;
 mod transfer;
 mod transfer_convert;
 mod transfer_internal;
+mod upkeep;
 mod volumes;
 mod volumes_internal;
 
@@ -25,5 +26,6 @@ pub use public::Public;
 pub use snapshots::Snapshots;
 pub use transfer::Transfer;
 pub use transfer_internal::TransferInternal;
+pub use upkeep::Upkeep;
 pub use volumes::Volumes;
 pub use volumes_internal::VolumesInternal;

@@ -121,8 +121,12 @@ impl StorageService for Public {
         let body = request.get_ref();
         let asked = asked(caller, "DeleteSnapshot", &body.request_id, body);
         let wanted = id("snapshot_id", &body.snapshot_id).map_err(status)?;
+        if body.dry_run {
+            let freed = self.0.preview_deletion(wanted, account).await.map_err(status)?;
+            return Ok(Response::new(pb::DeleteSnapshotResponse { freed_bytes: number(freed) }));
+        }
         self.0.delete_snapshot(wanted, account, asked).await.map_err(status)?;
-        Ok(Response::new(pb::DeleteSnapshotResponse {}))
+        Ok(Response::new(pb::DeleteSnapshotResponse::default()))
     }
 
     async fn list_volumes(

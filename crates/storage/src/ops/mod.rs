@@ -1,6 +1,7 @@
 //! What can be done with bytes, one file to a verb.
 
 mod attach;
+mod check;
 mod collect;
 mod copy;
 mod copy_from_region;
@@ -8,6 +9,7 @@ mod copy_snapshot;
 mod cover;
 mod create_snapshot;
 mod create_volume;
+mod damage;
 mod delete;
 mod delete_volume;
 mod export;
@@ -18,14 +20,19 @@ mod import_task;
 mod keys;
 mod lineage;
 mod list;
+mod measure;
 mod modify_volume;
+mod needed;
 mod plug_volume;
 mod pull;
 mod pull_disk;
 mod put_block;
 mod read_blocks;
 mod release;
+mod repair;
+mod repair_from_region;
 mod run_import;
+mod scrub;
 mod share;
 mod source;
 mod start_snapshot;
@@ -46,6 +53,7 @@ use crate::{
 };
 
 pub(crate) use attach::{NewVolume, now_ms};
+pub use check::{Checked, CheckedOffline, check_offline};
 pub(crate) use create_snapshot::{Labels, Selection};
 pub(crate) use export::Piece;
 pub(crate) use freeze::Shape;
@@ -57,6 +65,8 @@ pub(crate) use plug_volume::Place;
 pub(crate) use pull::{Pull, PullDisk};
 pub(crate) use put_block::{NewBlock, Sink};
 pub(crate) use read_blocks::{BlockPage, MOST_BLOCKS};
+pub(crate) use repair::Target;
+pub(crate) use repair_from_region::Elsewhere;
 pub(crate) use source::LEAVES;
 pub(crate) use start_snapshot::Start;
 pub(crate) use tag::Resource;

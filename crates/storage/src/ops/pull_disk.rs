@@ -20,11 +20,11 @@ use crate::{
 };
 
 /// The span of a stretch.
-const REGION: u64 = vmint_blocks::REGION_BYTES;
+pub(super) const REGION: u64 = vmint_blocks::REGION_BYTES;
 /// The largest chunk.
-const CHUNK: usize = 64 * vmint_blocks::BLOCK_BYTES;
+pub(super) const CHUNK: usize = 64 * vmint_blocks::BLOCK_BYTES;
 /// How long another region may say nothing.
-const IDLE: Duration = Duration::from_secs(30);
+pub(super) const IDLE: Duration = Duration::from_secs(30);
 
 /// A pending snapshot and what it is to hold.
 #[derive(Clone, Copy)]

@@ -260,6 +260,7 @@ impl Storage {
         for task in &exports {
             self.go_on_exporting(task);
         }
+        self.go_on_scrubbing();
         Ok(())
     }
 

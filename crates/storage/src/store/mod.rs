@@ -5,6 +5,7 @@ pub(crate) mod held;
 pub(crate) mod import_tasks;
 pub(crate) mod keys;
 mod record;
+pub(crate) mod scrubs;
 pub(crate) mod snapshots;
 mod transfer_record;
 pub(crate) mod uploads;

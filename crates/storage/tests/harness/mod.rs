@@ -31,7 +31,8 @@ use vmint_api::{
         transfer_internal_service_client::TransferInternalServiceClient,
         transfer_internal_service_server::TransferInternalServiceServer,
         transfer_service_client::TransferServiceClient,
-        transfer_service_server::TransferServiceServer,
+        transfer_service_server::TransferServiceServer, upkeep_service_client::UpkeepServiceClient,
+        upkeep_service_server::UpkeepServiceServer,
         volume_internal_service_client::VolumeInternalServiceClient,
         volume_internal_service_server::VolumeInternalServiceServer,
         volume_service_client::VolumeServiceClient, volume_service_server::VolumeServiceServer,
@@ -43,7 +44,7 @@ use vmint_daemon::ServiceConfig;
 use vmint_rpc::{Caller, Fault};
 use vmint_storage::{
     Blocks, Config, Exports, Internal, Keys, Public, Quota, Snapshots, Storage, Transfer,
-    TransferInternal, Volumes, VolumesInternal,
+    TransferInternal, Upkeep, Volumes, VolumesInternal,
 };
 use vmint_store::Store;
 
@@ -81,17 +82,22 @@ impl Place {
 
     /// Starts it with such quotas.
     pub async fn start_with(&self, quota: Quota) -> Running {
-        Running::start_with(self.path(), quota).await
+        Running::start_with(self.path(), |config| config.quota = quota).await
+    }
+
+    /// Starts it with other settings.
+    pub async fn start_as(&self, change: impl FnOnce(&mut Config)) -> Running {
+        Running::start_with(self.path(), change).await
     }
 }
 
 impl Running {
     /// Starts the service on what lies under `place`.
     pub async fn start(place: &Path) -> Self {
-        Self::start_with(place, Quota::default()).await
+        Self::start_with(place, |_| {}).await
     }
 
-    async fn start_with(place: &Path, quota: Quota) -> Self {
+    async fn start_with(place: &Path, change: impl FnOnce(&mut Config)) -> Self {
         let data = place.join("storage");
         std::fs::create_dir_all(&data).unwrap();
         let mut config = Config::new(ServiceConfig::under("storage", place, place, place));
@@ -99,7 +105,7 @@ impl Running {
         config.max_import_bytes = 80 << 30;
         config.max_disk_bytes = 1 << 40;
         config.trash_seconds = 0;
-        config.quota = quota;
+        change(&mut config);
         let store = Store::open(&data.join("records"), vmint_store::Options::default()).unwrap();
         let options =
             vmint_blocks::Options { cache_bytes: 8 << 20, ..vmint_blocks::Options::default() };
@@ -125,6 +131,7 @@ impl Running {
             ))
             .add_service(VolumeServiceServer::with_interceptor(Volumes(storage.clone()), believe))
             .add_service(BlockServiceServer::with_interceptor(Blocks(storage.clone()), believe))
+            .add_service(UpkeepServiceServer::with_interceptor(Upkeep(storage.clone()), believe))
             .add_service(VolumeInternalServiceServer::new(VolumesInternal(storage.clone())))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                 drop(stopped.await);
@@ -142,6 +149,7 @@ impl Running {
             snapshots: SnapshotServiceClient::new(channel.clone()),
             volumes: VolumeServiceClient::new(channel.clone()),
             direct: BlockServiceClient::new(channel.clone()),
+            upkeep: UpkeepServiceClient::new(channel.clone()),
             plugs: VolumeInternalServiceClient::new(channel),
             storage,
             blocks,
@@ -170,6 +178,7 @@ pub struct Running {
     pub snapshots: SnapshotServiceClient<Channel>,
     pub volumes: VolumeServiceClient<Channel>,
     pub direct: BlockServiceClient<Channel>,
+    pub upkeep: UpkeepServiceClient<Channel>,
     pub plugs: VolumeInternalServiceClient<Channel>,
     pub storage: Storage,
     blocks: BlockStore,
@@ -184,7 +193,7 @@ impl Running {
         storage.stop_transfers();
         drop((self.users, self.keys, self.internal, self.exports));
         drop((self.transfer, self.transfer_internal, stop));
-        drop((self.snapshots, self.volumes, self.direct, self.plugs));
+        drop((self.snapshots, self.volumes, self.direct, self.upkeep, self.plugs));
         server.await.unwrap();
         storage.close().await;
         drop((storage, blocks));
@@ -246,6 +255,7 @@ impl Running {
         let request = pb::DeleteSnapshotRequest {
             snapshot_id: snapshot.to_owned(),
             request_id: String::new(),
+            dry_run: false,
         };
         self.users.delete_snapshot(from(ANN, request)).await.map(|_| ())
     }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use nouns::{
     AccessKeyCommand, AccountCommand, ImageCommand, KeyCommand, MarketCommand, SnapshotCommand,
-    VolumeCommand,
+    StorageCommand, VolumeCommand,
 };
 
 /// Machine images for your own hardware: build, share, sell and launch them.
@@ -103,6 +103,9 @@ pub(crate) enum Command {
     /// Volumes.
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Upkeep of what is stored (operator).
+    #[command(subcommand)]
+    Storage(StorageCommand),
     /// Key pairs.
     #[command(subcommand)]
     Key(KeyCommand),

@@ -78,7 +78,12 @@ pub(crate) enum ImageCommand {
         /// Delete its snapshots where nothing else needs them.
         #[arg(long)]
         delete_snapshots: bool,
+        /// Only say which would go and how many bytes that would free.
+        #[arg(long)]
+        dry_run: bool,
     },
+    /// Say how much room an image of yours takes, and how much of it is its own.
+    Usage { image: String },
     /// Say whom an image is shared with.
     Permissions { image: String },
     /// Add, replace or take away tags of an image of yours.
@@ -156,7 +161,12 @@ pub(crate) enum SnapshotCommand {
         format: String,
     },
     /// Delete one that no image needs.
-    Delete { snapshot: String },
+    Delete {
+        snapshot: String,
+        /// Only say how many bytes that would free.
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -204,6 +214,54 @@ pub(crate) enum VolumeCommand {
     Grow { volume: String, size_gib: i32 },
     /// Delete one that is not attached, with all that is on it.
     Delete { volume: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StorageCommand {
+    /// Read all that is stored and check it, in the background; goes on over
+    /// restarts.
+    Scrub {
+        /// How fast, in MiB a second; 10 if left out.
+        #[arg(long)]
+        rate_mib: Option<u32>,
+        /// Only say how far it is.
+        #[arg(long, conflicts_with_all = ["rate_mib", "cancel"])]
+        status: bool,
+        /// End the one under way.
+        #[arg(long, conflicts_with = "rate_mib")]
+        cancel: bool,
+    },
+    /// Hold snapshots, volumes, index and packs to one another.
+    Check {
+        /// Of the storage in --data, which must not be running.
+        #[arg(long)]
+        offline: bool,
+        /// Its settings, if they lie elsewhere.
+        #[arg(long, requires = "offline")]
+        config: Option<PathBuf>,
+        /// Read every chunk too.
+        #[arg(long, requires = "offline")]
+        contents: bool,
+    },
+    /// List lost chunks and the snapshots, volumes and images they hit.
+    Damage,
+    /// Bring lost chunks back.
+    Repair {
+        /// A snapshot or volume that `damage` names.
+        disk: String,
+        /// A file of the very same disk, in any format that `import` reads.
+        #[arg(required_unless_present = "region")]
+        file: Option<PathBuf>,
+        /// Fetch them from this region instead.
+        #[arg(long, conflicts_with = "file", requires = "source")]
+        region: Option<String>,
+        /// The image there that it is of; yours, if it may not be read itself.
+        #[arg(long)]
+        image: Option<String>,
+        /// The snapshot there of the same disk.
+        #[arg(long)]
+        source: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -22,7 +22,8 @@ use vmint_api::{
     storage::v1::{
         export_service_client::ExportServiceClient, snapshot_service_client::SnapshotServiceClient,
         storage_service_client::StorageServiceClient,
-        transfer_service_client::TransferServiceClient, volume_service_client::VolumeServiceClient,
+        transfer_service_client::TransferServiceClient, upkeep_service_client::UpkeepServiceClient,
+        volume_service_client::VolumeServiceClient,
     },
 };
 use vmint_rpc::{Channel, ServiceAddress};
@@ -159,6 +160,10 @@ impl Client {
 
     pub(crate) fn snapshots(&self) -> SnapshotServiceClient<Authed> {
         SnapshotServiceClient::new(self.authed())
+    }
+
+    pub(crate) fn upkeep(&self) -> UpkeepServiceClient<Authed> {
+        UpkeepServiceClient::new(self.authed()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     pub(crate) fn volumes(&self) -> VolumeServiceClient<Authed> {

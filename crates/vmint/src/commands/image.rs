@@ -5,6 +5,7 @@ use vmint_api::{
     catalog::v1::{Architecture, Image, ImageState},
     gateway::v1 as pb,
     permissions::v1::GetLaunchPermissionRequest,
+    storage::v1::MeasureSnapshotsRequest,
     types::v1::{BlockDeviceMapping, EbsBlockDevice, Filter, Tag},
 };
 
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     cli::{ImageCommand, Output, PublishArgs, ShareArgs},
-    client::{Client, Failure, Result, json, request_id, table},
+    client::{Client, Failure, Result, json, request_id, size, table},
 };
 
 /// Where a PC's first disk is, in EC2's names.
@@ -50,16 +51,27 @@ pub(crate) async fn run(client: &Client, command: ImageCommand) -> Result<()> {
             let snapshot = root_snapshot(&get(client, &image).await?)?;
             export::run(client, &snapshot, &file, &format).await
         }
-        ImageCommand::Deregister { image, delete_snapshots } => {
-            let image_id = get(client, &image).await?.image_id;
-            let request =
-                pb::DeregisterImageRequest { image_id, delete_snapshots, request_id: request_id() };
+        ImageCommand::Deregister { image, delete_snapshots, dry_run } => {
+            let request = pb::DeregisterImageRequest {
+                image_id: get(client, &image).await?.image_id,
+                delete_snapshots,
+                request_id: request_id(),
+                dry_run,
+            };
             let answer = client.gateway().deregister_image(request).await?.into_inner();
+            if dry_run {
+                for id in &answer.deleted_snapshot_ids {
+                    println!("snapshot    {id}  would go");
+                }
+                println!("would free  {} bytes", answer.freed_bytes);
+                return Ok(());
+            }
             for id in &answer.deleted_snapshot_ids {
                 eprintln!("snapshot  {id}  deleted");
             }
             show(client, answer.image.ok_or_else(no_image)?)
         }
+        ImageCommand::Usage { image } => usage(client, &get(client, &image).await?).await,
         ImageCommand::Tag { image, tags } => tag(client, &image, tags).await,
         ImageCommand::Permissions { image } => permissions(client, &image).await,
         ImageCommand::Sell { image, product_code } => {
@@ -160,6 +172,23 @@ pub(crate) async fn register(
     };
     let request = pb::RegisterImageRequest { image: Some(image), request_id: request_id() };
     client.gateway().register_image(request).await?.into_inner().image.ok_or_else(no_image)
+}
+
+/// How much room an image takes.
+async fn usage(client: &Client, image: &Image) -> Result<()> {
+    let ebs = image.block_device_mappings.iter().filter_map(|mapping| mapping.ebs.as_ref());
+    let snapshot_ids = ebs.map(|ebs| ebs.snapshot_id.clone()).filter(|id| !id.is_empty()).collect();
+    let request = MeasureSnapshotsRequest { snapshot_ids };
+    let found = client.upkeep().measure_snapshots(request).await?.into_inner();
+    if client.output() == Output::Json {
+        return json("vmint.storage.v1.MeasureSnapshotsResponse", &[found]);
+    }
+    let bytes = |n: i64| size(u64::try_from(n).unwrap_or_default());
+    println!("data      {}", bytes(found.logical_bytes));
+    println!("stored    {} in {} chunks", bytes(found.stored_bytes), found.chunks);
+    println!("shared    {}", bytes(found.shared_bytes));
+    println!("its own   {} ({} bytes)", bytes(found.unique_bytes), found.unique_bytes);
+    Ok(())
 }
 
 async fn tag(client: &Client, image: &str, tags: Vec<String>) -> Result<()> {

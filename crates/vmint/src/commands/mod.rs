@@ -12,5 +12,6 @@ pub(crate) mod key;
 pub(crate) mod market;
 pub(crate) mod snapshot;
 pub(crate) mod ssh;
+pub(crate) mod storage;
 mod upload;
 pub(crate) mod volume;

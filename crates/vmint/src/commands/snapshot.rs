@@ -66,9 +66,13 @@ pub(crate) async fn run(client: &Client, command: SnapshotCommand) -> Result<()>
         SnapshotCommand::Export { snapshot, file, format } => {
             super::export::run(client, &snapshot, &file, &format).await
         }
-        SnapshotCommand::Delete { snapshot } => {
-            let request = DeleteSnapshotRequest { snapshot_id: snapshot, request_id: request_id() };
-            client.storage().delete_snapshot(request).await?;
+        SnapshotCommand::Delete { snapshot, dry_run } => {
+            let request =
+                DeleteSnapshotRequest { snapshot_id: snapshot, request_id: request_id(), dry_run };
+            let answer = client.storage().delete_snapshot(request).await?.into_inner();
+            if dry_run {
+                println!("would free  {} bytes", answer.freed_bytes);
+            }
             Ok(())
         }
     }

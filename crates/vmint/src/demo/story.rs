@@ -208,6 +208,7 @@ async fn copy_and_end(cast: &Cast, original: &Image, first: &Instance) -> Result
         image_id: original.image_id.clone(),
         delete_snapshots: true,
         request_id: request_id(),
+        dry_run: false,
     };
     cast.maker.gateway().deregister_image(request).await?;
     let reason = refusal(&cast.friend, &original.image_id, "IMAGE_NOT_FOUND").await?;

@@ -21,7 +21,8 @@ pub(super) async fn deregister_image(mut call: Call) -> Answer {
         let text = format!("The image ID '{id}' is no longer available");
         return Err(Error::new(Code::InvalidAmiIdUnavailable, text).into());
     }
-    let request = DeregisterImageRequest { image_id: id, delete_snapshots, request_id };
+    let request =
+        DeregisterImageRequest { image_id: id, delete_snapshots, request_id, dry_run: false };
     let answer = gateway.deregister_image(caller, request).await?;
     let mut xml = Xml::done();
     if delete_snapshots {

@@ -337,6 +337,7 @@ async fn deregister(gateway: Gateway) -> Result<(), Status> {
         image_id: IMAGE.to_owned(),
         delete_snapshots: true,
         request_id: "deregister-1".to_owned(),
+        dry_run: false,
     };
     let answer = gateway.deregister_image(&owner(), request).await?;
     assert_eq!(answer.image.unwrap().state(), ImageState::Deregistered);

@@ -40,7 +40,7 @@ fake! {
             }
             !delete
         });
-        Ok(storage::ReleaseSnapshotUseResponse { deleted_snapshot_ids: deleted })
+        Ok(storage::ReleaseSnapshotUseResponse { deleted_snapshot_ids: deleted, freed_bytes: 0 })
     }
     ensure_snapshot_copy("EnsureSnapshotCopy" EnsureSnapshotCopyRequest)
         -> EnsureSnapshotCopyResponse
