@@ -50,6 +50,7 @@ async fn unused(running: &mut Running, image_number: u64) {
         saga: saga(1),
         image_id: image(image_number),
         delete_snapshots: false,
+        dry_run: false,
     };
     running.internal.release_snapshot_use(request).await.unwrap();
 }
@@ -280,5 +281,57 @@ async fn a_key_goes_on_its_day_unless_a_machine_needs_it() {
     }
     let refused = running.internal.ensure_volumes(volumes(9, &snap(1))).await.unwrap_err();
     assert_eq!(reason(&refused), "SNAPSHOT_NOT_COMPLETED");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_key_goes_with_the_last_that_needs_it() {
+    let place = Place::new();
+    let mut running = place.start().await;
+    let disk = noise(1, MIB);
+    let source = running.import(&disk).await.snapshot_id;
+    let keys = || {
+        let mut found = Vec::new();
+        let mut dirs = vec![place.path().join("storage-keys")];
+        while let Some(dir) = dirs.pop() {
+            for entry in fs::read_dir(dir).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    dirs.push(path);
+                } else {
+                    found.push(path);
+                }
+            }
+        }
+        found.sort();
+        found
+    };
+    let copy = |source: &str| pb::CopySnapshotRequest {
+        source_snapshot_id: source.to_owned(),
+        encrypted: true,
+        ..Default::default()
+    };
+    let sealed = running.snapshots.copy_snapshot(from(ANN, copy(&source))).await.unwrap();
+    let sealed = sealed.into_inner().snapshot.unwrap().snapshot_id;
+    let with = keys();
+    // A second snapshot and a volume of the same lineage.
+    let again = running.snapshots.copy_snapshot(from(ANN, copy(&sealed))).await.unwrap();
+    let again = again.into_inner().snapshot.unwrap().snapshot_id;
+    running.attach(1, &sealed, true).await;
+    assert_eq!(keys(), with, "one lineage, one key");
+    running.delete(&sealed).await.unwrap();
+    assert_eq!(keys(), with, "another snapshot needs it");
+    running.delete(&again).await.unwrap();
+    assert_eq!(keys(), with, "the volume needs it");
+    running.freeze(1, 5).await;
+    running.settled(ANN, &snap(5)).await;
+    running.release(1, false).await;
+    assert_eq!(keys(), with, "a snapshot of the volume needs it");
+    assert_same(&running.content(&snap(5)).await, &disk);
+    assert_eq!(keys(), with, "and still does when a volume over it has gone");
+    let release = pb::ReleaseSnapshotsRequest { saga: saga(1), snapshot_ids: vec![snap(5)] };
+    running.internal.release_snapshots(release).await.unwrap();
+    assert_eq!(keys().len(), with.len() - 1, "nothing needs it");
+    assert_same(&running.content(&source).await, &disk);
     running.stop().await;
 }

@@ -3,6 +3,7 @@
 use vmint_ids::{AccountId, SnapshotId};
 use vmint_store::{Asked, TxError};
 
+use super::lineage::let_go;
 use crate::{
     Result, Storage, StorageError,
     store::{LEDGER, snapshots},
@@ -30,10 +31,12 @@ impl Storage {
                         return Err(TxError::Refused(StorageError::InUse { id, image }));
                     }
                     snapshots::remove(tx, id)?;
+                    let_go(tx, snapshot.seal)?;
                     Ok(Done {})
                 })
             })
             .await?;
+        self.finish_let_go().await;
         // Blocks that were sent for it, if it was still taking any.
         let storage = self.clone();
         Self::blocking(move || Ok(storage.sent.remove(id)?)).await?;

@@ -3,6 +3,7 @@
 use vmint_ids::{AccountId, VolumeId};
 use vmint_store::{Asked, TxError};
 
+use super::lineage::let_go;
 use crate::{
     Result, Storage, StorageError,
     store::{LEDGER, volumes},
@@ -32,6 +33,7 @@ impl Storage {
                         return Err(TxError::Refused(error));
                     }
                     volumes::remove(tx, id)?;
+                    let_go(tx, volume.seal)?;
                     Ok(Done {})
                 })
             })
@@ -43,6 +45,7 @@ impl Storage {
             storage.live.delete(id)
         })
         .await?;
+        self.finish_let_go().await;
         tracing::info!(volume = %id, %account, "deleted");
         Ok(())
     }

@@ -4,7 +4,7 @@ use vmint_ids::{AccountId, ImageId, ImportSnapshotTaskId, SnapshotId};
 use vmint_images::Format;
 use vmint_store::{Asked, Read, Tx, TxError};
 
-use super::{Step, list::Page};
+use super::{Step, lineage::let_go, list::Page};
 use crate::{
     Result, Storage, StorageError,
     import_task::{Disk, FileSource, MAX_ACTIVE, MAX_DISKS, Task, TaskId, TaskState},
@@ -120,7 +120,9 @@ impl Storage {
                 let found = import_tasks::find(tx, id).map_err(TxError::Refused)?;
                 let Some(mut task) = found else { return Ok(None) };
                 for disk in &task.disks {
+                    let made = snapshots::find(tx, disk.snapshot).map_err(TxError::Refused)?;
                     snapshots::remove(tx, disk.snapshot)?;
+                    let_go(tx, made.and_then(|snapshot| snapshot.seal))?;
                 }
                 if task.state == TaskState::Active {
                     task.message = why;
@@ -133,6 +135,7 @@ impl Storage {
                 Ok(Some(task))
             })
             .await?;
+        self.finish_let_go().await;
         self.transfers.tell();
         if let Some(task) = task {
             self.drop_fetches(&task).await;

@@ -10,7 +10,7 @@ use crate::{
     Content, Result, Seal, Snapshot, Storage, StorageError, Volume,
     key::KeyState,
     snapshot::SnapshotState,
-    store::{LEDGER, keys, snapshots, volumes},
+    store::{LEDGER, exports, keys, snapshots, uploads, volumes},
 };
 
 /// Records changed in one transaction.
@@ -118,6 +118,14 @@ impl Storage {
         })
     }
 
+    /// Carries out what was decided when the last that needed a data key went;
+    /// what fails is tried again with the next tending of keys.
+    pub(super) async fn finish_let_go(&self) {
+        if let Err(error) = self.finish_doomed().await {
+            tracing::error!(error = %vmint_rpc::chain(&error), "a data key stays for now");
+        }
+    }
+
     /// Carries out what was decided: data keys that are to go do, and what
     /// they encrypted says so. Whatever a crash left undone is done here.
     pub(crate) async fn finish_doomed(&self) -> Result<()> {
@@ -216,6 +224,24 @@ impl Storage {
         let key = keys::key_of(read, id)?.ok_or(StorageError::DataKeyGone { id })?;
         keys::usable(read, key)
     }
+}
+
+/// Has the data key go if what went was the last that needed it. Asked in the
+/// commit that removes a snapshot or volume, after the removal.
+pub(super) fn let_go(
+    tx: &mut vmint_store::Tx<'_>,
+    seal: Option<Seal>,
+) -> Result<(), TxError<StorageError>> {
+    let Some(Seal { lineage, .. }) = seal else { return Ok(()) };
+    let needed = |read: &vmint_store::Tx<'_>| {
+        Ok::<_, StorageError>(
+            !snapshots::of_lineage(read, lineage, 1)?.is_empty()
+                || !volumes::of_lineage(read, lineage, 1)?.is_empty()
+                || uploads::any_over(read, lineage)?
+                || exports::any_of(read, lineage)?,
+        )
+    };
+    if needed(tx).map_err(TxError::Refused)? { Ok(()) } else { keys::doom(tx, lineage, false) }
 }
 
 /// What would be lost with a lineage, if nothing stands against it.

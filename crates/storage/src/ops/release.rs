@@ -3,7 +3,7 @@
 use vmint_ids::{InstanceId, VolumeId};
 use vmint_store::TxError;
 
-use super::Step;
+use super::{Step, lineage::let_go};
 use crate::{
     Result, Storage,
     store::{fence, volumes},
@@ -55,6 +55,7 @@ impl Storage {
                         let goes = undo || at.delete_on_termination;
                         if goes {
                             volumes::remove(tx, volume.id)?;
+                            let_go(tx, volume.seal)?;
                         } else {
                             volumes::put(tx, &volume)?;
                         }
@@ -64,6 +65,7 @@ impl Storage {
                 Ok(released)
             })
             .await?;
+        self.finish_let_go().await;
         let storage = self.clone();
         Self::blocking(move || {
             let mut deleted = Vec::new();

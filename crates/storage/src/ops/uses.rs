@@ -3,7 +3,7 @@
 use vmint_ids::{AccountId, ImageId, ProductCode, SnapshotId};
 use vmint_store::TxError;
 
-use super::Step;
+use super::{Step, lineage::let_go};
 use crate::{
     Result, Snapshot, Storage, StorageError,
     snapshot::SnapshotState,
@@ -46,7 +46,8 @@ impl Storage {
         image: ImageId,
         delete: bool,
     ) -> Result<Vec<SnapshotId>> {
-        self.records
+        let deleted = self
+            .records
             .commit(move |tx| {
                 fence(tx, step.epoch)?;
                 let mut deleted = Vec::new();
@@ -54,6 +55,7 @@ impl Storage {
                     snapshot.images.remove(&image);
                     if delete && snapshot.images.is_empty() {
                         snapshots::remove(tx, snapshot.id)?;
+                        let_go(tx, snapshot.seal)?;
                         deleted.push(snapshot.id);
                     } else {
                         snapshots::put(tx, &snapshot)?;
@@ -61,7 +63,9 @@ impl Storage {
                 }
                 Ok(deleted)
             })
-            .await
+            .await?;
+        self.finish_let_go().await;
+        Ok(deleted)
     }
 
     /// Marks snapshots as sold under products. Marks are never taken off.
@@ -91,10 +95,14 @@ impl Storage {
             .commit(move |tx| {
                 fence(tx, step.epoch)?;
                 for id in ids {
+                    let found = snapshots::find(tx, id).map_err(TxError::Refused)?;
                     snapshots::remove(tx, id)?;
+                    let_go(tx, found.and_then(|snapshot| snapshot.seal))?;
                 }
                 Ok(())
             })
-            .await
+            .await?;
+        self.finish_let_go().await;
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Exports as records.
 
-use vmint_ids::{AccountId, ExportTaskId};
+use vmint_ids::{AccountId, ExportTaskId, LineageId};
 use vmint_store::{Read, Table, Tx, TxError};
 
 use super::{
@@ -112,6 +112,17 @@ pub(crate) fn remove(tx: &mut Tx<'_>, id: ExportTaskId) -> Result<(), TxError<St
 /// How many of an account's exports have a file, or will; at most `limit`.
 pub(crate) fn count_open(read: &impl Read, account: AccountId, limit: usize) -> Result<usize> {
     Ok(EXPORTS.equal(read, "open", account.to_string().as_bytes(), None, limit)?.len())
+}
+
+/// Whether any export under way reads something of `lineage`.
+pub(crate) fn any_of(read: &impl Read, lineage: LineageId) -> Result<bool> {
+    let mut any = false;
+    EXPORTS.walk(read, |_, record| {
+        let task = ExportTask::try_from(&record)?;
+        any |= task.state == TaskState::Active && task.content.lineage == Some(lineage);
+        Ok::<_, StorageError>(())
+    })?;
+    Ok(any)
 }
 
 /// Up to `limit` of an account's exports after `after`, by id.

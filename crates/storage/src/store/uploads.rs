@@ -1,6 +1,6 @@
 //! Uploads as records.
 
-use vmint_ids::{AccountId, UploadId};
+use vmint_ids::{AccountId, LineageId, UploadId};
 use vmint_store::{Read, Table, Tx, TxError};
 
 use super::{Records, listed, transfer_record::UploadRecord};
@@ -37,6 +37,17 @@ pub(crate) fn of_account(
     limit: usize,
 ) -> Result<Vec<Upload>> {
     listed(&UPLOADS, read, "account", &account.to_string(), after.as_ref(), limit)
+}
+
+/// Whether any upload is compared with something of `lineage`.
+pub(crate) fn any_over(read: &impl Read, lineage: LineageId) -> Result<bool> {
+    let mut any = false;
+    UPLOADS.walk(read, |_, record| {
+        let upload = Upload::try_from(&record)?;
+        any |= upload.base.is_some_and(|base| base.content.lineage == Some(lineage));
+        Ok::<_, StorageError>(())
+    })?;
+    Ok(any)
 }
 
 impl Records {
