@@ -35,7 +35,7 @@ const DESCRIBE: Operation = Operation::new(
 const MOST_RESOURCES: usize = 1000;
 
 /// What to do with the tags of a resource.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Change {
     Put(Vec<Tag>),
     /// Tags by key, each only while it has the value if one is given.
@@ -70,12 +70,16 @@ async fn apply(mut call: Call, change: Change) -> Answer {
     let (front, caller) = (&call.front, &call.caller);
     let (disks, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| disk_tags::keeps(id));
     let (machines, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| machine_tags::keeps(id));
+    let (groups, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| id.starts_with("sg-"));
+    let network = call.network()?;
+    network.must_have_groups(&groups)?;
     let mut seen = Vec::with_capacity(ids.len());
     for id in &ids {
         seen.push(image(front, caller, id).await?);
     }
     disk_tags::all_exist(front, caller, &disks).await?;
     machine_tags::all_exist(front, caller, &machines).await?;
+    network.tag_groups(&front.groups, &groups, &change).await?;
     disk_tags::change(front, caller, &disks, &change, &request_id).await?;
     machine_tags::change(front, caller, &machines, &change, &request_id).await?;
     for image in seen {
@@ -175,6 +179,14 @@ async fn describe_tags(mut call: Call) -> Answer {
             key: tag.key,
             value: tag.value,
             resource_type,
+        }));
+    }
+    for (id, tags) in call.network()?.group_tags() {
+        rows.extend(tags.iter().map(|tag| Row {
+            resource_id: id.to_owned(),
+            key: tag.key.clone(),
+            value: tag.value.clone(),
+            resource_type: "security-group",
         }));
     }
     rows.retain(|row| filter::all(&filters, |name| row.facts(name)));

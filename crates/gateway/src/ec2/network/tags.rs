@@ -2,8 +2,8 @@
 
 use vmint_ec2::{Code, Error, query::Tag};
 
-use super::group::Group;
-use crate::ec2::tags::Change;
+use super::{Groups, Network, group::Group};
+use crate::ec2::{Refused, tags::Change};
 
 /// Of one group.
 const MOST: usize = 50;
@@ -38,6 +38,27 @@ impl Group {
         }
         self.tags.sort_unstable_by(|one, other| one.key.cmp(&other.key));
         Ok(())
+    }
+}
+
+impl Network {
+    /// Changes the tags of groups that are all there.
+    pub(in crate::ec2) async fn tag_groups(
+        &self,
+        store: &Groups,
+        ids: &[String],
+        change: &Change,
+    ) -> Result<(), Refused> {
+        for id in ids {
+            let (group, change) = (self.group(id)?.clone(), change.clone());
+            store.change(self.account.clone(), group, move |group| group.tag(&change)).await?;
+        }
+        Ok(())
+    }
+
+    /// The groups that have tags, with them.
+    pub(in crate::ec2) fn group_tags(&self) -> impl Iterator<Item = (&str, &[Tag])> {
+        self.groups.iter().map(|group| (group.id.as_str(), group.tags.as_slice()))
     }
 }
 

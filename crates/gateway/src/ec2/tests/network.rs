@@ -82,3 +82,24 @@ async fn groups_are_tagged_as_they_are_made_and_found_by_it() {
         );
     }
 }
+
+#[tokio::test]
+async fn groups_are_tagged_and_untagged_later_too() {
+    let open = alone().await;
+    let call = |text: String| ask("owner", text);
+    let create = "Action=CreateSecurityGroup&GroupName=web&GroupDescription=text";
+    let (_, made) = told(&open, &call(create.to_owned())).await;
+    let group = element(&made, "groupId").unwrap();
+    let tag = |action: &str, id: &str| {
+        call(format!("Action={action}&ResourceId.1={id}&Tag.1.Key=Stage&Tag.1.Value=test"))
+    };
+    let none = (400, "InvalidGroup.NotFound".to_owned());
+    assert_eq!(refused(&open, &tag("CreateTags", "sg-00000000000000001")).await, none);
+    assert_eq!(told(&open, &tag("CreateTags", &group)).await.0, 200);
+    let filter = "Filter.1.Name=tag:Stage&Filter.1.Value.1=test";
+    let list = call(format!("Action=DescribeSecurityGroups&{filter}"));
+    let (_, shown) = told(&open, &list).await;
+    assert_eq!(element(&shown, "groupId").unwrap(), group);
+    assert_eq!(told(&open, &tag("DeleteTags", &group)).await.0, 200);
+    assert_eq!(element(&told(&open, &list).await.1, "groupId"), None);
+}
