@@ -73,6 +73,12 @@ with step("security groups keep their rules"):
         GroupId=group,
         IpPermissions=[rule],
     )
+    friend.create_tags(Resources=[group], Tags=[{"Key": "Stage", "Value": "test"}])
+    (tag,) = friend.describe_tags(Filters=[{"Name": "resource-id", "Values": [group]}])["Tags"]
+    assert (tag["ResourceType"], tag["Value"]) == ("security-group", "test"), tag
+    rules = friend.describe_security_group_rules(
+        Filters=[{"Name": "group-id", "Values": [group]}])["SecurityGroupRules"]
+    assert sorted(it["IsEgress"] for it in rules) == [False, True], rules
 
 with step("key pairs"):
     key = f"key-{RUN}"

@@ -26,7 +26,9 @@ def run(name, resource, filters, actions):
                             "actions": actions}]}
     path = pathlib.Path(f"{name}.json")
     path.write_text(json.dumps(policy))
-    out = subprocess.run([CUSTODIAN, "run", "--region", REGION, "-s", "custodian", str(path)],
+    # What it cached for an earlier deployment is of no use here.
+    command = [CUSTODIAN, "run", "--region", REGION, "--cache-period", "0", "-s", "custodian"]
+    out = subprocess.run([*command, str(path)],
                          env=MAKER.environment(), capture_output=True, text=True)
     if out.returncode != 0:
         raise SystemExit(out.stdout[-2000:] + out.stderr[-4000:])
