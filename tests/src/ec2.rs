@@ -50,37 +50,57 @@ impl Ec2 {
         for (name, value) in params {
             body.push_str(&format!("&{}={}", encoded(name), encoded(value)));
         }
-        let invocation = new_request_id();
-        let headers: Vec<(&str, &[u8])> = vec![
-            ("host", self.gateway.as_bytes()),
-            ("content-type", b"application/x-www-form-urlencoded; charset=utf-8"),
-        ];
-        let request = Request { method: "POST", path: "/", query: "", headers: &headers };
+        let kind = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
+        let (status, _, body) = self.send("ec2", "POST", "/", &[kind], body.as_bytes()).await;
+        Answer { status, body: String::from_utf8(body).unwrap() }
+    }
+
+    /// Calls an operation of SSM; answers its status and body.
+    pub async fn ssm(&self, operation: &str, body: &serde_json::Value) -> (u16, serde_json::Value) {
+        let target = format!("AmazonSSM.{operation}");
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &*target)];
+        let body = body.to_string();
+        let (status, _, body) = self.send("ssm", "POST", "/", &headers, body.as_bytes()).await;
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    /// Sends any request to `target`, a path and a query, signed for `service`; answers
+    /// status, head and body.
+    pub async fn send(
+        &self,
+        service: &str,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> (u16, String, Vec<u8>) {
+        let mut all = vec![("host", self.gateway.as_bytes())];
+        all.extend(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let request = Request { method, path, query, headers: &all };
         let (key_id, secret) = (self.key_id.as_str(), self.secret.as_str());
         let region = self.region.as_str();
-        let signer = Signer { key_id, secret, region, service: "ec2" };
-        let now = time::OffsetDateTime::now_utc();
-        let signed = signer.sign(&request, body.as_bytes(), now).unwrap();
+        let signer = Signer { key_id, secret, region, service };
+        let signed = signer.sign(&request, body, time::OffsetDateTime::now_utc()).unwrap();
+        let invocation = new_request_id();
         let mut text = format!(
-            "POST / HTTP/1.1\r\ncontent-length: {}\r\namz-sdk-invocation-id: {invocation}\r\n\
-             connection: close\r\n",
+            "{method} {target} HTTP/1.1\r\ncontent-length: {}\r\n\
+             amz-sdk-invocation-id: {invocation}\r\nconnection: close\r\n",
             body.len()
         );
-        let own =
-            headers.iter().map(|(name, value)| (*name, String::from_utf8_lossy(value).into()));
+        let own = all.iter().map(|(name, value)| (*name, String::from_utf8_lossy(value).into()));
         for (name, value) in own.chain(signed) {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
         text.push_str("\r\n");
-        text.push_str(&body);
         let mut socket = TcpStream::connect(&self.gateway).await.unwrap();
-        socket.write_all(text.as_bytes()).await.unwrap();
+        socket.write_all(&[text.as_bytes(), body].concat()).await.unwrap();
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer).await.unwrap();
-        let answer = String::from_utf8(answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let at = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8(answer[..at].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, body: body.to_owned() }
+        (status, head, answer[at + 4..].to_vec())
     }
 
     /// As [`Self::call`], for what must succeed.

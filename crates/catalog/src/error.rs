@@ -36,6 +36,31 @@ pub enum CatalogError {
     NotAvailable { image: String, state: State },
     #[error("image {image} has changed since it was read: read it again")]
     EtagMismatch { image: String, etag: String },
+    #[error("there is no parameter `{name}`")]
+    ParameterNotFound { name: String },
+    #[error("the parameter `{name}` has no version or label `{version}`")]
+    ParameterVersionNotFound { name: String, version: String },
+    #[error("there is a parameter `{name}`: choose another name, or overwrite it")]
+    ParameterExists { name: String },
+    #[error("the parameter `{name}` is for the deployment's operator to change")]
+    ParameterReserved { name: String },
+    #[error("the parameter's name `{name}` {why}")]
+    ParameterNameInvalid { name: String, why: &'static str },
+    #[error("the value does not match the parameter's pattern `{pattern}`")]
+    ParameterPatternMismatch { pattern: String },
+    #[error("the pattern `{pattern}` is no regular expression, or too large a one")]
+    ParameterPatternInvalid { pattern: String },
+    #[error("the parameter `{name}` is of another type: delete it first, or choose another name")]
+    ParameterTypeChanged { name: String },
+    #[error(
+        "version {version} of `{name}` would have to go but has a label: move the label to \
+         another version"
+    )]
+    ParameterVersionLimit { name: String, version: u64 },
+    #[error("an account may have {limit} parameters: delete some first")]
+    TooManyParameters { limit: u64 },
+    #[error("a version may have {limit} labels: move some to another version first")]
+    TooManyLabels { limit: usize },
     #[error(transparent)]
     PageToken(#[from] BadToken),
     #[error(transparent)]
@@ -94,6 +119,47 @@ impl Describe for CatalogError {
             E::EtagMismatch { image, etag } => fault(Kind::Conflict, Reason::EtagMismatch)
                 .with("imageId", image)
                 .with("etag", etag),
+            E::ParameterNotFound { name } => {
+                fault(Kind::NotFound, Reason::ParameterNotFound).with("name", name)
+            }
+            E::ParameterVersionNotFound { name, version } => {
+                fault(Kind::NotFound, Reason::ParameterVersionNotFound)
+                    .with("name", name)
+                    .with("version", version)
+            }
+            E::ParameterExists { name } => {
+                fault(Kind::AlreadyExists, Reason::ParameterExists).with("name", name)
+            }
+            E::ParameterReserved { name } => {
+                fault(Kind::Forbidden, Reason::ParameterReserved).with("name", name)
+            }
+            E::ParameterNameInvalid { name, why } => {
+                fault(Kind::BadRequest, Reason::ParameterNameInvalid)
+                    .with("name", name)
+                    .field("name", *why)
+            }
+            E::ParameterPatternMismatch { .. } => {
+                fault(Kind::BadRequest, Reason::ParameterPatternMismatch)
+                    .field("parameter.value", self.to_string())
+            }
+            E::ParameterPatternInvalid { .. } => {
+                fault(Kind::BadRequest, Reason::ParameterPatternInvalid)
+                    .field("parameter.allowed_pattern", self.to_string())
+            }
+            E::ParameterTypeChanged { name } => {
+                fault(Kind::Precondition, Reason::ParameterTypeChanged).with("name", name)
+            }
+            E::ParameterVersionLimit { name, version } => {
+                fault(Kind::Precondition, Reason::ParameterVersionLimit)
+                    .with("name", name)
+                    .with("version", version)
+            }
+            E::TooManyParameters { limit } => {
+                fault(Kind::OverQuota, Reason::TooManyParameters).with("limit", limit)
+            }
+            E::TooManyLabels { limit } => {
+                fault(Kind::Precondition, Reason::TooManyLabels).with("limit", limit)
+            }
             E::PageToken(_) => fault(Kind::BadRequest, Reason::PageTokenInvalid),
             E::Reused(Reused(id)) => {
                 fault(Kind::Conflict, Reason::RequestIdReused).with("requestId", id)

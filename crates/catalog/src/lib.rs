@@ -1,7 +1,8 @@
 //! The catalog service: the record of every machine image.
 //!
-//! It keeps images, pins on them, hints of who may see them, and the tags that
-//! others than their owners put on them.
+//! It keeps images, pins on them, hints of who may see them, the tags that
+//! others than their owners put on them, and named parameters that tools look
+//! images up by.
 //!
 //! Invariants:
 //! * An account's images that have not ended bear different names.
@@ -18,6 +19,7 @@ mod grpc;
 mod image;
 mod index;
 mod ops;
+mod parameter;
 mod pattern;
 mod store;
 mod tag;
@@ -29,7 +31,11 @@ pub use filter::{Filter, MAX_FILTERS, MAX_VALUES};
 pub use grpc::{Grpc, Internal};
 pub use image::{Architecture, BootMode, Image, MAX_PRODUCT_CODES, Name, State};
 pub use ops::{
-    Catalog, Executor, Hinted, Listed, NewImage, Page, Progress, Query, Update, ViewerTags,
+    Asker, Catalog, Executor, Hinted, Listed, NewImage, Page, ParameterPage, ParameterQuery,
+    Progress, Query, Update, ViewerTags,
+};
+pub use parameter::{
+    DataType, Parameter, ParameterFilter, ParameterKind, ParameterName, ParameterPath, Selector,
 };
 pub use pattern::Pattern;
 pub use store::Step;
@@ -38,6 +44,8 @@ pub use tag::MAX_TAGS;
 use vmint_api::catalog::v1::{
     catalog_internal_service_server::CatalogInternalServiceServer,
     catalog_service_server::CatalogServiceServer,
+    parameter_internal_service_server::ParameterInternalServiceServer,
+    parameter_service_server::ParameterServiceServer,
 };
 use vmint_daemon::Daemon;
 use vmint_store::{Options, Store};
@@ -56,7 +64,9 @@ pub async fn run(
     let poisoned = store.clone();
     let served = Daemon::new("catalog", &config.service)?
         .service(CatalogServiceServer::new(Grpc::new(catalog.clone())))
-        .service(CatalogInternalServiceServer::new(Internal::new(catalog)))
+        .service(ParameterServiceServer::new(Grpc::new(catalog.clone())))
+        .service(CatalogInternalServiceServer::new(Internal::new(catalog.clone())))
+        .service(ParameterInternalServiceServer::new(Internal::new(catalog)))
         .poisoned(async move { poisoned.poisoned().await })
         .run(shutdown)
         .await;

@@ -5,7 +5,8 @@
 //! - [`Operation`] says which parameters an operation takes. The check before
 //!   the handler and the compatibility page both come from it.
 //! - [`sigv4`] verifies signatures, in headers and in query strings.
-//! - [`ebs`] and [`json`] are the REST-JSON and JSON-1.1 services.
+//! - [`ebs`] and [`json`] are the REST-JSON and JSON-1.1 services, [`ssm`] what
+//!   parameters are asked for.
 //!
 //! Everything here is bounded: bodies, parameters, depth, list indexes, values.
 
@@ -17,6 +18,7 @@ mod operation;
 pub mod query;
 pub mod reply;
 pub mod sigv4;
+pub mod ssm;
 pub mod stamp;
 pub mod xml;
 

@@ -6,6 +6,8 @@ use vmint_api::{
     catalog::v1::{
         catalog_internal_service_client::CatalogInternalServiceClient as Catalog,
         catalog_service_client::CatalogServiceClient as Images,
+        parameter_internal_service_client::ParameterInternalServiceClient as OwnParameters,
+        parameter_service_client::ParameterServiceClient as Parameters,
     },
     launcher::v1::{
         launcher_internal_service_client::LauncherInternalServiceClient as Launcher,
@@ -90,6 +92,9 @@ impl Peers {
         catalog: Catalog of "catalog";
         /// What users may ask the catalog.
         images: Images of "catalog";
+        parameters: Parameters of "catalog";
+        /// What sagas and joins ask of parameters.
+        own_parameters: OwnParameters of "catalog";
         permissions: Permissions of "permissions";
         marketplace: Marketplace of "marketplace";
         /// What users may ask the marketplace.

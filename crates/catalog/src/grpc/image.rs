@@ -107,7 +107,7 @@ fn mapping(disk: &Disk) -> shared::BlockDeviceMapping {
     }
 }
 
-fn timestamp(ms: u64) -> prost_types::Timestamp {
+pub(super) fn timestamp(ms: u64) -> prost_types::Timestamp {
     let seconds = i64::try_from(ms / 1000).unwrap_or(i64::MAX);
     let nanos = i32::try_from(ms % 1000).unwrap_or(0) * 1_000_000;
     prost_types::Timestamp { seconds, nanos }

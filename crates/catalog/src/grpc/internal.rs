@@ -15,7 +15,7 @@ use crate::{Catalog, CatalogError as E, Image, Result};
 /// Serves a [`Catalog`] to sagas and joins.
 #[derive(Debug, Clone)]
 pub struct Internal {
-    catalog: Catalog,
+    pub(super) catalog: Catalog,
 }
 
 impl Internal {

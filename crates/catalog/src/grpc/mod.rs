@@ -3,6 +3,7 @@
 mod convert;
 mod image;
 mod internal;
+mod parameters;
 
 use tonic::{Request, Response, Status};
 use vmint_api::catalog::v1 as pb;

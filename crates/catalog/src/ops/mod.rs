@@ -4,6 +4,7 @@ mod add_codes;
 mod deregister;
 mod get;
 mod make;
+mod parameters;
 mod pin;
 mod query;
 mod release;
@@ -19,10 +20,11 @@ use vmint_store::Store;
 use crate::{
     Result,
     index::Index,
-    store::{Images, Tags},
+    store::{Images, Parameters, Tags},
 };
 
 pub use make::NewImage;
+pub use parameters::{Asker, ParameterPage, ParameterQuery};
 pub use query::{Executor, Page, Query};
 pub use set_state::Progress;
 pub use tag_as_viewer::ViewerTags;
@@ -33,14 +35,15 @@ pub use update::Update;
 pub struct Catalog {
     images: Images,
     index: Index,
+    parameters: Parameters,
 }
 
 impl Catalog {
     /// Reads every image once, for the index. Blocks meanwhile.
     pub fn open(store: Store) -> Result<Self> {
-        let images = Images::new(store);
+        let (images, parameters) = (Images::new(store.clone()), Parameters::new(store));
         let index = Index::build(images.clone())?;
-        Ok(Self { images, index })
+        Ok(Self { images, index, parameters })
     }
 }
 

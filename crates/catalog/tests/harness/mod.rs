@@ -15,6 +15,10 @@ use vmint_api::catalog::v1::{
     catalog_internal_service_client::CatalogInternalServiceClient,
     catalog_internal_service_server::CatalogInternalServiceServer,
     catalog_service_client::CatalogServiceClient, catalog_service_server::CatalogServiceServer,
+    parameter_internal_service_client::ParameterInternalServiceClient,
+    parameter_internal_service_server::ParameterInternalServiceServer,
+    parameter_service_client::ParameterServiceClient,
+    parameter_service_server::ParameterServiceServer,
 };
 use vmint_api::types::v1::{BlockDeviceMapping, EbsBlockDevice, SagaStep};
 use vmint_catalog::{Catalog, Grpc, Internal};
@@ -24,6 +28,8 @@ use vmint_store::Store;
 pub struct Running {
     pub users: CatalogServiceClient<Channel>,
     pub internal: CatalogInternalServiceClient<Channel>,
+    pub parameters: ParameterServiceClient<Channel>,
+    pub own_parameters: ParameterInternalServiceClient<Channel>,
     server: tokio::task::JoinHandle<()>,
     stop: oneshot::Sender<()>,
 }
@@ -31,8 +37,8 @@ pub struct Running {
 impl Running {
     /// Ends it, so that its store can be opened again.
     pub async fn stop(self) {
-        let Self { users, internal, server, stop } = self;
-        drop((users, internal, stop));
+        let Self { users, internal, parameters, own_parameters, server, stop } = self;
+        drop((users, internal, parameters, own_parameters, stop));
         server.await.unwrap();
     }
 }
@@ -40,7 +46,10 @@ impl Running {
 /// Stands in for the guard: believes what the test says of the caller.
 fn believe(mut request: Request<()>) -> Result<Request<()>, Status> {
     let text = |name| request.metadata().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let caller = Caller::account(text("test-account").unwrap_or_default(), "alice");
+    let mut caller = Caller::account(text("test-account").unwrap_or_default(), "alice");
+    if caller.account == ROOT {
+        caller.kind = vmint_rpc::CallerKind::Operator;
+    }
     request.extensions_mut().insert(caller);
     Ok(request)
 }
@@ -53,7 +62,12 @@ pub async fn start(store: Store) -> Running {
     let grpc = Grpc::new(catalog.clone());
     let server = Server::builder()
         .add_service(CatalogServiceServer::with_interceptor(grpc, believe))
-        .add_service(CatalogInternalServiceServer::new(Internal::new(catalog)))
+        .add_service(CatalogInternalServiceServer::new(Internal::new(catalog.clone())))
+        .add_service(ParameterServiceServer::with_interceptor(Grpc::new(catalog.clone()), believe))
+        .add_service(ParameterInternalServiceServer::with_interceptor(
+            Internal::new(catalog),
+            believe,
+        ))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
             drop(stopped.await);
         });
@@ -61,7 +75,9 @@ pub async fn start(store: Store) -> Running {
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
     Running {
         users: CatalogServiceClient::new(channel.clone()),
-        internal: CatalogInternalServiceClient::new(channel),
+        internal: CatalogInternalServiceClient::new(channel.clone()),
+        parameters: ParameterServiceClient::new(channel.clone()),
+        own_parameters: ParameterInternalServiceClient::new(channel),
         server,
         stop,
     }
@@ -85,6 +101,8 @@ pub fn reason(status: &Status) -> String {
 
 pub const ANN: &str = "100000000001";
 pub const BOB: &str = "200000000002";
+/// The operator.
+pub const ROOT: &str = "000000000001";
 
 pub fn image_id(n: u64) -> String {
     format!("ami-{n:017x}")

@@ -33,6 +33,7 @@ mod scaling;
 mod service;
 mod snapshot_attribute;
 mod snapshots;
+mod ssm;
 mod tags;
 #[cfg(test)]
 mod tests;
@@ -213,7 +214,8 @@ impl Front {
                 self.query(asked, request_id, source).await
             }
             Service::Ebs => self.direct(asked, request_id, source).await,
-            Service::Ssm | Service::Other => {
+            Service::Ssm => self.parameters(asked, request_id, source).await,
+            Service::Other => {
                 self.unknown(asked.service, asked.head.target());
                 let error = refusal::unknown_action(asked.head.target());
                 asked.service.refuse(&error, request_id)

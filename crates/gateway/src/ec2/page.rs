@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{entry::Entry, service::Service};
+use super::{entry::Entry, service::Service, ssm};
 
 const HEAD: &str = "# What of EC2 is served
 
@@ -24,6 +24,17 @@ Two mutations that are signed alike, to the byte and so in one second, are told 
 SDKs' `amz-sdk-invocation-id`. Without it the second is done too if the first was answered
 before it came, and else answered as the first: give a `ClientToken`, or wait for the answer.
 
+";
+
+const SSM: &str = "## SSM
+
+Parameters of type `String` and `StringList`, of the tier `Standard`. A name has up to 384
+characters, and the last 80 versions are kept. What stands under `/aws/service/` and
+`/vmint/service/` is for everybody to read and for the operator to put. RunInstances takes
+`resolve:ssm:NAME` for `ImageId`, with `:VERSION` or `:LABEL` behind it.
+
+| operation | members | not supported |
+|---|---|---|
 ";
 
 /// The page, from the tables of operations.
@@ -55,6 +66,16 @@ pub(super) fn page<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
             cell(operation.takes.iter().map(|name| code(name))),
             cell(only),
             cell(operation.filters.iter().map(|name| code(name))),
+        );
+    }
+    page.push_str(SSM);
+    for operation in ssm::OPERATIONS {
+        let _infallible = writeln!(
+            page,
+            "| {} | {} | {} |",
+            operation.name,
+            cell(operation.takes.iter().map(|name| code(name))),
+            cell(operation.refuses.iter().map(|name| code(name))),
         );
     }
     page

@@ -165,6 +165,13 @@ impl GatewayService for Grpc {
         forward!(self, request, reset_snapshot_permission)
     }
 
+    async fn put_parameter(
+        &self,
+        request: Request<pb::PutParameterRequest>,
+    ) -> Result<Response<pb::PutParameterResponse>, Status> {
+        forward!(self, request, put_parameter)
+    }
+
     async fn list_sagas(
         &self,
         _: Request<pb::ListSagasRequest>,

@@ -17,6 +17,7 @@ mod launch_plan;
 mod list_images;
 mod list_sagas;
 mod modify_launch_permission;
+mod parameters;
 mod pending_image;
 mod performance;
 mod register_image;

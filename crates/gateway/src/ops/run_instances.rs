@@ -66,7 +66,8 @@ impl Gateway {
             let why = format!("{} bytes; at most {USER_DATA} fit", request.user_data.len());
             return Err(GatewayError::invalid("user_data", why).into());
         }
-        let image = self.launchable_image(caller, &request.image_id).await?;
+        let reference = self.resolved(caller, request.image_id).await?;
+        let image = self.launchable_image(caller, &reference).await?;
         let disks = merge(&image, &request.block_device_mappings)?;
         let extra_codes = self.check_disks(caller, &image, &disks).await?;
         let ids = || InstanceId::random().to_string();

@@ -145,7 +145,10 @@ fn counts(params: &mut Params) -> Result<(i32, i32), Error> {
 }
 
 fn read(params: &mut Params, network: &Network) -> Result<RunInstancesRequest, Error> {
-    let image_id = params.need_id::<vmint_ids::ImageKind>("ImageId")?.to_string();
+    let image_id = params.need("ImageId")?;
+    if !image_id.starts_with("resolve:ssm:") {
+        query::parse_id::<vmint_ids::ImageKind>(&image_id)?;
+    }
     let specifications = params.tag_specifications(&["instance", "volume"])?;
     let tags = |of: &str| {
         let tags = Params::tags_for(&specifications, of).into_iter();

@@ -46,6 +46,16 @@ fn catalog(reason: CatalogErrorReason) -> Option<Code> {
         R::TooManyTags => Code::TagLimitExceeded,
         R::EtagMismatch => Code::IncorrectState,
         R::SagaFenced => Code::Unavailable,
+        R::ParameterNotFound
+        | R::ParameterVersionNotFound
+        | R::ParameterNameInvalid
+        | R::ParameterPatternMismatch
+        | R::ParameterPatternInvalid => Code::InvalidParameterValue,
+        R::ParameterReserved => Code::UnauthorizedOperation,
+        R::ParameterExists | R::ParameterTypeChanged | R::ParameterVersionLimit => {
+            Code::IncorrectState
+        }
+        R::TooManyParameters | R::TooManyLabels => Code::ResourceLimitExceeded,
         R::Unspecified | R::StoreFailed => return None,
     })
 }
