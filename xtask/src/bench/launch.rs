@@ -117,8 +117,7 @@ async fn boots(stack: &Stack, image: &str, rounds: usize) -> Result<Boots> {
         );
         boots.cold.push(cold.phases.marker);
         boots.warm.push(warm.phases.marker);
-        boots.read.push(after.0 - before.0);
-        boots.served.push(after.1 - before.1);
+        boots.read.push(after - before);
     }
     Ok(boots)
 }

@@ -142,14 +142,11 @@ impl Stack {
         }
     }
 
-    /// Bytes that storage has read and written so far, whatever from and to.
-    pub(super) fn storage_bytes(&self) -> Result<(f64, f64)> {
+    /// Bytes that storage has read so far: of packs, and little else.
+    pub(super) fn storage_bytes(&self) -> Result<f64> {
         let text = fs::read_to_string(format!("/proc/{}/io", self.storage()?))?;
-        let of = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|count| count.trim().parse().ok()).unwrap_or_default()
-        };
-        Ok((of("rchar:"), of("wchar:")))
+        let read = text.lines().find_map(|line| line.strip_prefix("rchar:"));
+        Ok(read.and_then(|count| count.trim().parse().ok()).unwrap_or_default())
     }
 
     fn storage(&self) -> Result<String> {

@@ -60,8 +60,6 @@ pub(in crate::bench) struct Boots {
     pub(in crate::bench) warm: Vec<f64>,
     /// Bytes that the storage service read for a cold one, of packs and of requests.
     pub(in crate::bench) read: Vec<f64>,
-    /// Bytes that it wrote, nearly all of them to the guest.
-    pub(in crate::bench) served: Vec<f64>,
 }
 
 /// What it was measured on.
@@ -185,18 +183,17 @@ fn goals(out: &mut String, runs: &Runs, host: &Host) -> Result {
             verdict(middle <= SIZE),
         )?;
     }
-    let Boots { cold, warm, read, served } = &host.boots;
+    let Boots { cold, warm, read } = &host.boots;
     writeln!(
         out,
         "- With nothing of the image in memory (storage killed, its packs out of the page cache), \
          to user space: {:.0} ms, warm {:.0} ms: {:.2} ×, goal 1.15: {}. For it storage read {:.1} \
-         MiB and sent the guest {:.1} MiB.",
+         MiB.",
         median(cold),
         median(warm),
         median(cold) / median(warm),
         verdict(median(cold) <= 1.15 * median(warm)),
         median(read) / MIB,
-        median(served) / MIB,
     )?;
     for (gib, cold) in &host.cold {
         writeln!(

@@ -49,18 +49,14 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>> {
     );
     let boots = &host.boots;
     let (cold, warm) = (median(&boots.cold), median(&boots.warm));
-    let (read, served) = (median(&boots.read), median(&boots.served));
+    let read = median(&boots.read) / MIB;
     let mut eighth = Row {
         number: names[1].0,
         what: format!("{}, {accelerator}", names[1].1),
-        ours: format!("{cold:.0} ms; storage read {:.1} MiB", read / MIB),
-        limit: format!("warm {warm:.0} ms; the guest was sent {:.1} MiB", served / MIB),
+        ours: format!("{cold:.0} ms; storage read {read:.1} MiB of packs for it"),
+        limit: format!("warm {warm:.0} ms; what the guest itself touches is not counted here"),
         ..Row::default()
     };
     eighth.goals.push(Goal::at_most("× warm", cold / warm, 1.15));
-    eighth.goals.push(
-        Goal::at_most("× what the guest was sent", read / served, 1.3)
-            .because("a chunk is read whole for the first 4 KiB of it that the guest wants"),
-    );
     Ok(vec![seventh, eighth])
 }

@@ -253,7 +253,10 @@ pub(super) fn reading(bench: &Bench, image: &Path) -> Result<Row> {
                 "× nbdkit, what fits {} MiB of cache",
                 Options::default().cache_bytes >> 20
             );
-            row.goals.push(Goal::at_least(of, ratio(0), 0.8));
+            row.goals.push(Goal::at_least(of, ratio(0), 0.8).because(
+                "each request goes through the volume's layers and the tree before the cache, \
+                 where nbdkit copies out of the page cache; the client has a core of the two",
+            ));
             row.goals.push(Goal::at_least("× nbdkit, all", ratio(1), 0.8).because(
                 "a read outside the cache unpacks and verifies a whole chunk of 64 KiB on average \
                  for 4 KiB",
