@@ -25,10 +25,12 @@ use vmint_api::{
     storage::v1::{
         block_service_client::BlockServiceClient as Blocks,
         copy_internal_service_client::CopyInternalServiceClient as Copies,
+        key_service_client::KeyServiceClient as Keys,
         snapshot_service_client::SnapshotServiceClient as Snapshots,
         storage_internal_service_client::StorageInternalServiceClient as Storage,
         storage_service_client::StorageServiceClient as Disks,
         transfer_internal_service_client::TransferInternalServiceClient as Transfers,
+        transfer_service_client::TransferServiceClient as Imports,
         volume_internal_service_client::VolumeInternalServiceClient as Volumes,
         volume_service_client::VolumeServiceClient as OwnVolumes,
     },
@@ -113,6 +115,10 @@ impl Peers {
         snapshot_rights: SnapshotRights of "permissions";
         /// What users may ask of permissions.
         accounts: Accounts of "permissions";
+        /// What users may ask of keys.
+        keys: Keys of "storage";
+        /// What users may ask of imports.
+        imports: Imports of "storage";
         transfers: Transfers of "storage";
         copies: Copies of "storage";
     }

@@ -7,7 +7,7 @@ use vmint_ids::{
 };
 use vmint_images::Format;
 
-use crate::{Content, import_url::ImportUrl};
+use crate::{Content, Seal, import_url::ImportUrl};
 
 /// Imports of one account that are under way at a time.
 pub(crate) const MAX_ACTIVE: usize = 20;
@@ -106,6 +106,8 @@ pub(crate) struct Task {
     pub description: String,
     pub image: Option<ImageId>,
     pub disks: Vec<Disk>,
+    /// What its snapshots are encrypted with; none if they are not.
+    pub seal: Option<Seal>,
     pub created_ms: u64,
     /// 0 until it has ended.
     pub ended_ms: u64,

@@ -70,6 +70,7 @@ fn importing(upload: &str, format: &str, request_id: &str) -> pb::StartSnapshotI
         source: source(upload, format),
         description: "brought in".to_owned(),
         request_id: request_id.to_owned(),
+        ..Default::default()
     }
 }
 
@@ -312,6 +313,7 @@ async fn an_image_s_import_waits_for_its_saga() {
         image_id: image(1),
         description: "two disks".into(),
         disks: Vec::new(),
+        ..Default::default()
     };
     for n in 0..2 {
         let id = start(&mut running, disk.len(), "").await.upload_id;

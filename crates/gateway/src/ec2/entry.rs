@@ -7,8 +7,8 @@ use vmint_ec2::{Code, Error, Operation, Params, Xml};
 use vmint_rpc::Caller;
 
 use super::{
-    Front, Refused, identity, images, instances, key_pairs, network, scaling, service::Service,
-    snapshot_attribute, snapshots, tags, volumes, zones,
+    Front, Refused, encryption, identity, images, imports, instances, key_pairs, network, scaling,
+    service::Service, snapshot_attribute, snapshots, tags, volumes, zones,
 };
 
 /// What an operation answers: the inside of its XML.
@@ -47,6 +47,8 @@ static TABLES: &[&[Entry]] = &[
     tags::ENTRIES,
     snapshots::ENTRIES,
     snapshot_attribute::ENTRIES,
+    imports::ENTRIES,
+    encryption::ENTRIES,
     volumes::ENTRIES,
     key_pairs::ENTRIES,
     instances::ENTRIES,

@@ -13,12 +13,14 @@
 mod alias;
 mod direct;
 mod disk_tags;
+mod encryption;
 mod entry;
 mod filter;
 mod head;
 mod held;
 mod identity;
 mod images;
+mod imports;
 mod instances;
 mod key_pairs;
 mod keys;

@@ -75,9 +75,13 @@ fn plan(caller: &Caller, request: ImportImageRequest) -> Result<ImportPlan, Gate
         disks.push(NewImportDisk { source, device_name, snapshot_id });
     }
     image.root_device_name.clone_from(&disks[0].device_name);
-    let image = new_image(caller, Some(image))?;
     let task_id = ImportImageTaskId::random().to_string();
-    Ok(ImportPlan { image: Some(image), disks, task_id })
+    if image.name.is_empty() {
+        image.name.clone_from(&task_id);
+    }
+    let image = Some(new_image(caller, Some(image))?);
+    let (encrypted, kms_key_id) = (request.encrypted, request.kms_key_id);
+    Ok(ImportPlan { image, disks, task_id, encrypted, kms_key_id })
 }
 
 /// What the `n`th disk is called unless it is said.
@@ -112,6 +116,10 @@ pub(super) struct ImportPlan {
     disks: Vec<NewImportDisk>,
     #[prost(string, tag = "3")]
     task_id: String,
+    #[prost(bool, tag = "4")]
+    encrypted: bool,
+    #[prost(string, tag = "5")]
+    kms_key_id: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -138,6 +146,8 @@ impl Import {
             image_id: image.map(|image| image.image_id.clone()).unwrap_or_default(),
             description: image.map(|image| image.description.clone()).unwrap_or_default(),
             disks: plan.disks.clone(),
+            encrypted: plan.encrypted,
+            kms_key_id: plan.kms_key_id.clone(),
         };
         Ok(self.peers.transfers(&at.caller()).ensure_import(request).await?.into_inner())
     }

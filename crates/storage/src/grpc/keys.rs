@@ -166,6 +166,27 @@ impl KeyService for Keys {
         Ok(Response::new(pb::SetDefaultKeyResponse { key: Some(key) }))
     }
 
+    async fn get_encryption_by_default(
+        &self,
+        request: Request<pb::GetEncryptionByDefaultRequest>,
+    ) -> Answer<pb::GetEncryptionByDefaultResponse> {
+        let account = account_of(Caller::of_account(&request)?).map_err(status)?;
+        let enabled = self.0.always_encrypts(account).map_err(status)?;
+        Ok(Response::new(pb::GetEncryptionByDefaultResponse { enabled }))
+    }
+
+    async fn set_encryption_by_default(
+        &self,
+        request: Request<pb::SetEncryptionByDefaultRequest>,
+    ) -> Answer<pb::SetEncryptionByDefaultResponse> {
+        let caller = Caller::of_account(&request)?;
+        let account = account_of(caller).map_err(status)?;
+        let body = request.get_ref();
+        let asked = asked(caller, "SetEncryptionByDefault", &body.request_id, body);
+        self.0.set_always_encrypts(account, body.enabled, asked).await.map_err(status)?;
+        Ok(Response::new(pb::SetEncryptionByDefaultResponse {}))
+    }
+
     async fn destroy_snapshot_data(
         &self,
         request: Request<pb::DestroySnapshotDataRequest>,

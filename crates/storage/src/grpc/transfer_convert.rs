@@ -102,5 +102,7 @@ pub(super) fn task(storage: &Storage, task: &Task) -> pb::ImportTask {
         create_time: Some(time(task.created_ms)),
         failure_reason: task.reason.clone(),
         end_time: (task.ended_ms > 0).then(|| time(task.ended_ms)),
+        encrypted: task.seal.is_some(),
+        kms_key_id: task.seal.map(|seal| seal.key.to_string()).unwrap_or_default(),
     }
 }

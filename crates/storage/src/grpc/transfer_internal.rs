@@ -6,10 +6,13 @@ use vmint_api::storage::v1::transfer_internal_service_server::TransferInternalSe
 use vmint_rpc::to_status;
 
 use super::{
-    convert::{id, step},
+    convert::{id, step, wish},
     transfer_convert::{description, new_disk, task},
 };
-use crate::{Storage, StorageError, ops::NewDisk};
+use crate::{
+    Storage, StorageError,
+    ops::{NewDisk, NewImage},
+};
 
 /// Serves sagas that bring disks in.
 #[derive(Debug)]
@@ -38,13 +41,17 @@ impl TransferInternalService for TransferInternal {
     ) -> Answer<pb::EnsureImportResponse> {
         let request = request.into_inner();
         let disks = request.disks.iter().map(disk).collect::<Result<_, _>>();
+        let new = NewImage {
+            image: id("image_id", &request.image_id).map_err(status)?,
+            description: description(request.description).map_err(status)?,
+            disks: disks.map_err(status)?,
+            wish: wish(request.encrypted, &request.kms_key_id).map_err(status)?,
+        };
         let ensured = self.0.ensure_import(
             step(request.saga.as_ref()),
             id("task_id", &request.task_id).map_err(status)?,
             id("account_id", &request.account_id).map_err(status)?,
-            id("image_id", &request.image_id).map_err(status)?,
-            description(request.description).map_err(status)?,
-            disks.map_err(status)?,
+            new,
         );
         let found = ensured.await.map_err(status)?;
         Ok(Response::new(pb::EnsureImportResponse {

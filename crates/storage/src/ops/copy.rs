@@ -27,7 +27,7 @@ impl Storage {
         wish: Wish,
     ) -> Result<Vec<Snapshot>> {
         // Encrypting anew takes its time, so it is done first; a pin keeps it until the commit.
-        let mut covered = HashMap::new();
+        let (mut covered, wish) = (HashMap::new(), self.wished(account, wish)?);
         for (source, id) in &pairs {
             let store = self.records.store();
             if snapshots::find(store, *id)?.is_none()

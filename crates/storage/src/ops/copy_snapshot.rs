@@ -33,7 +33,7 @@ impl Storage {
         // Encrypting anew takes its time, so it is done first; a pin keeps it
         // until the commit.
         let found = snapshots::readable(self.records.store(), source, account)?;
-        let cover = self.cover(&found, account, wish).await?;
+        let cover = self.cover(&found, account, self.wished(account, wish)?).await?;
         let (content, seal) = (cover.content, cover.seal);
         let _listed = self.listing.read().await;
         let quota = self.config.quota;

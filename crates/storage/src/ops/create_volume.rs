@@ -27,6 +27,7 @@ impl Storage {
         wish: Wish,
         asked: Asked,
     ) -> Result<Volume> {
+        let wish = self.wished(account, wish)?;
         let cover = match begin.snapshot {
             Some(id) => {
                 let source = snapshots::readable(self.records.store(), id, account)?;
@@ -34,9 +35,8 @@ impl Storage {
             }
             None => None,
         };
-        if begin.snapshot.is_none() && (wish.encrypted == Some(true) || wish.key.is_some()) {
-            let key = self.key_for(account, wish.key).await?;
-            begin.seal = Some(self.begin_lineage(account, key).await?);
+        if begin.snapshot.is_none() {
+            begin.seal = self.seal_of_new(account, wish).await?;
         }
         let over = cover.as_ref().map(|cover| (cover.content, cover.seal));
         // What lies under it must be in the list of a collection, or later.

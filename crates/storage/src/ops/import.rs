@@ -4,12 +4,13 @@ use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, s
 
 use prost::Message as _;
 use vmint_blocks::{BlocksError, Sealed, Tree};
-use vmint_ids::{AccountId, SnapshotId};
+use vmint_ids::{AccountId, LineageId, SnapshotId};
 use vmint_images::{Disk, Format, ImageError, Limits, Opener, Source};
 use vmint_store::Asked;
 
 use crate::{
     Content, Result, Snapshot, Storage, StorageError,
+    key::Wish,
     snapshot::{Consistency, SnapshotState},
     store::{LEDGER, held, snapshots},
 };
@@ -101,12 +102,14 @@ impl Storage {
         let storage = self.clone();
         let _turn = self.heavy.acquire().await.map_err(|_| StorageError::Damaged)?;
         let Import { account, description, declared, staged, .. } = import;
+        let seal = self.seal_of_new(account, Wish::default()).await?;
         let (content, sealed, format) = Self::blocking(move || {
             let limits = Limits { max_virtual: storage.config.max_disk_bytes, ..Limits::default() };
             let unfolding = storage.staging()?;
             let opener = Opener::new(&limits).declared(declared).staging(&unfolding);
             let disk = opener.open(staged)?;
-            storage.take_in(account, disk, &mut |_, _| Ok(()))
+            let lineage = seal.map(|seal| seal.lineage);
+            storage.take_in(account, lineage, disk, &mut |_, _| Ok(()))
         })
         .await?;
         let question = Question {
@@ -128,6 +131,7 @@ impl Storage {
             Consistency::Imported,
         );
         snapshot.description = description;
+        snapshot.seal = seal;
         snapshot.state = SnapshotState::Completed(content);
         snapshot.new_bytes = sealed.new_bytes;
         snapshot.stored_bytes = sealed.stored_bytes;
@@ -153,11 +157,12 @@ impl Storage {
     pub(super) fn take_in(
         &self,
         account: AccountId,
+        lineage: Option<LineageId>,
         disk: Disk,
         progress: &mut Progress<'_>,
     ) -> Result<TakenIn> {
         let (size_bytes, format) = (disk.size_bytes(), disk.format());
-        let domain = self.domain(account, None)?;
+        let domain = self.domain(account, lineage)?;
         let disk = Arc::new(disk);
         let reader = disk.clone();
         let read = move |at: u64, buffer: &mut [u8]| Source::read_at(&*reader, at, buffer);
@@ -180,7 +185,7 @@ impl Storage {
             BlocksError::Source(source) => source_fault(source),
             other => other.into(),
         })?;
-        let content = Content { domain: account, lineage: None, root: sealed.root, size_bytes };
+        let content = Content { domain: account, lineage, root: sealed.root, size_bytes };
         Ok((content, sealed, format))
     }
 

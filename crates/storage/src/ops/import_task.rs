@@ -6,8 +6,9 @@ use vmint_store::{Asked, Read, Tx, TxError};
 
 use super::{Step, lineage::let_go, list::Page};
 use crate::{
-    Result, Storage, StorageError,
+    Result, Seal, Storage, StorageError,
     import_task::{Disk, FileSource, MAX_ACTIVE, MAX_DISKS, Task, TaskId, TaskState},
+    key::Wish,
     store::{LEDGER, fence, import_tasks, snapshots, uploads},
 };
 
@@ -19,6 +20,15 @@ pub(crate) struct NewDisk {
     pub(crate) device: String,
     /// Drawn if there is none.
     pub(crate) snapshot: Option<SnapshotId>,
+}
+
+/// The disks of one image to be, to import together.
+#[derive(Debug, Clone)]
+pub(crate) struct NewImage {
+    pub(crate) image: ImageId,
+    pub(crate) description: String,
+    pub(crate) disks: Vec<NewDisk>,
+    pub(crate) wish: Wish,
 }
 
 /// What the ledger keeps.
@@ -48,15 +58,17 @@ impl Storage {
         account: AccountId,
         disk: NewDisk,
         description: String,
+        wish: Wish,
         asked: Asked,
     ) -> Result<Task> {
         let disk = Disk::from(disk);
+        let seal = self.seal_of_new(account, wish).await?;
         let id = TaskId::Snapshot(ImportSnapshotTaskId::random());
         let answer = self
             .records
             .commit(move |tx| {
                 LEDGER.once(tx, &asked, |tx| {
-                    begin(tx, id, account, None, description, vec![disk])?;
+                    begin(tx, id, account, None, description, vec![disk], seal)?;
                     Ok(Answer { task: id.to_string() })
                 })
             })
@@ -73,10 +85,13 @@ impl Storage {
         step: Step,
         id: TaskId,
         account: AccountId,
-        image: ImageId,
-        description: String,
-        disks: Vec<NewDisk>,
+        new: NewImage,
     ) -> Result<Task> {
+        let NewImage { image, description, disks, wish } = new;
+        let seal = match import_tasks::find(self.records.store(), id)? {
+            Some(there) => there.seal,
+            None => self.seal_of_new(account, wish).await?,
+        };
         let disks = disks.into_iter().map(Disk::from).collect();
         let task = self
             .records
@@ -84,7 +99,7 @@ impl Storage {
                 fence(tx, step.epoch)?;
                 match import_tasks::find(tx, id).map_err(TxError::Refused)? {
                     Some(there) => Ok(there),
-                    None => begin(tx, id, account, Some(image), description, disks),
+                    None => begin(tx, id, account, Some(image), description, disks, seal),
                 }
             })
             .await?;
@@ -223,6 +238,7 @@ fn begin(
     image: Option<ImageId>,
     description: String,
     disks: Vec<Disk>,
+    seal: Option<Seal>,
 ) -> Result<Task, TxError<StorageError>> {
     if disks.is_empty() || disks.len() > MAX_DISKS {
         return Err(TxError::Refused(StorageError::Invalid {
@@ -255,6 +271,7 @@ fn begin(
         description,
         image,
         disks,
+        seal,
         created_ms: tx.now_ms(),
         ended_ms: 0,
     };

@@ -5,8 +5,8 @@ use vmint_store::{Asked, TxError};
 
 use super::list::Page;
 use crate::{
-    Result, Storage, StorageError,
-    key::{Change, Key, KeyState},
+    Result, Seal, Storage, StorageError,
+    key::{Change, Key, KeyState, Wish},
     store::{LEDGER, keys},
 };
 
@@ -114,6 +114,46 @@ impl Storage {
             })
             .await?;
         self.key(id, account)
+    }
+
+    /// Whether all that is new of an account's is encrypted.
+    pub(crate) fn always_encrypts(&self, account: AccountId) -> Result<bool> {
+        keys::always(self.records.store(), account)
+    }
+
+    /// Says whether it is to be.
+    pub(crate) async fn set_always_encrypts(
+        &self,
+        account: AccountId,
+        always: bool,
+        asked: Asked,
+    ) -> Result<()> {
+        let set = self.records.commit(move |tx| {
+            LEDGER.once(tx, &asked, |tx| {
+                keys::put_always(tx, account, always)?;
+                Ok(Answer::default())
+            })
+        });
+        set.await?;
+        tracing::info!(%account, always, "encryption by default");
+        Ok(())
+    }
+
+    /// What an account wants of something new, with what it always wants.
+    pub(crate) fn wished(&self, account: AccountId, wish: Wish) -> Result<Wish> {
+        let always = self.always_encrypts(account)?;
+        Ok(Wish { encrypted: wish.encrypted.or(always.then_some(true)), ..wish })
+    }
+
+    /// With what something new is to be encrypted that comes from nothing
+    /// encrypted, if at all.
+    pub(crate) async fn seal_of_new(&self, account: AccountId, wish: Wish) -> Result<Option<Seal>> {
+        let wish = self.wished(account, wish)?;
+        if wish.encrypted != Some(true) && wish.key.is_none() {
+            return Ok(None);
+        }
+        let key = self.key_for(account, wish.key).await?;
+        self.begin_lineage(account, key).await.map(Some)
     }
 
     /// The account's key that something new is to be encrypted under: the one

@@ -58,7 +58,7 @@ pub(crate) use create_snapshot::{Labels, Selection};
 pub(crate) use export::Piece;
 pub(crate) use freeze::Shape;
 pub(crate) use import::declared_format;
-pub(crate) use import_task::NewDisk;
+pub(crate) use import_task::{NewDisk, NewImage};
 pub(crate) use list::{Scope, SnapshotQuery, VolumeQuery};
 pub(crate) use modify_volume::Change;
 pub(crate) use plug_volume::Place;

@@ -138,7 +138,7 @@ impl Storage {
         wish: Wish,
         source: SnapshotId,
     ) -> Result<Option<Seal>> {
-        match wish.cover_of_foreign(encrypted) {
+        match self.wished(account, wish)?.cover_of_foreign(encrypted) {
             Ok(Cover::Same) => Ok(None),
             Ok(Cover::Under(key)) => {
                 let key = self.key_for(account, key).await?;

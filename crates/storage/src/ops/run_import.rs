@@ -13,7 +13,7 @@ use crate::{
     import_task::{Disk, FileSource, Made, REMEMBERED_MS, Task, TaskState},
     snapshot::{Consistency, SnapshotState},
     staged::Staged,
-    store::{import_tasks, snapshots, uploads},
+    store::{held, import_tasks, snapshots, uploads},
     transfer_fault::told,
     transfers::Job,
     upload::Upload,
@@ -103,6 +103,7 @@ impl Storage {
         let _turn = self.heavy.acquire().await.map_err(|_| StorageError::Damaged)?;
         let (storage, job, account) = (self.clone(), job.clone(), task.account);
         let (declared, path) = (disk.declared, here.path.clone());
+        let lineage = task.seal.map(|seal| seal.lineage);
         let base = self.base_of_upload(here.upload.as_ref())?;
         let speaker = (self.clone(), task.clone(), tokio::runtime::Handle::current());
         let (taken, file_bytes, base) = Self::blocking(move || {
@@ -124,14 +125,20 @@ impl Storage {
                 let file_bytes = Source::len(&file);
                 let disk = opener.declared(declared).open(file)?;
                 converting()?;
-                return Ok((storage.take_in(account, disk, &mut progress)?, file_bytes, None));
+                let taken = storage.take_in(account, lineage, disk, &mut progress)?;
+                return Ok((taken, file_bytes, None));
             };
             let tree = storage.tree(&from.content().ok_or(StorageError::Damaged)?)?;
             let staged = Staged::new(file, tree.clone(), taken);
             let (file_bytes, dirty) = (Source::len(&staged), staged.dirty());
             let disk = opener.declared(Some(Format::Raw)).open(staged)?;
             converting()?;
-            let taken = storage.take_over(&from, &tree, &disk, &dirty, &mut progress)?;
+            let taken = if lineage.is_some() && from.seal.is_none() {
+                // What is to be encrypted shares nothing with what is not.
+                storage.take_in(account, lineage, disk, &mut progress)?
+            } else {
+                storage.take_over(&from, &tree, &disk, &dirty, &mut progress)?
+            };
             Ok((taken, file_bytes, Some(from)))
         })
         .await?;
@@ -167,7 +174,7 @@ impl Storage {
     ) -> Result<()> {
         let (content, sealed, format) = taken;
         let Sealed { new_bytes, stored_bytes, .. } = sealed;
-        let id = task.id;
+        let (id, quota) = (task.id, self.config.quota);
         let recorded = self.records.commit(move |tx| {
             let mut task = import_tasks::active(tx, id)?;
             let (account, image, description) =
@@ -180,10 +187,12 @@ impl Storage {
                 Consistency::Imported,
             );
             let mut snapshot = match base {
-                Some(base) => {
-                    Snapshot { product_codes: base.product_codes, seal: base.seal, ..new }
-                }
-                None => new,
+                Some(base) => Snapshot {
+                    product_codes: base.product_codes,
+                    seal: base.seal.or(task.seal),
+                    ..new
+                },
+                None => Snapshot { seal: task.seal, ..new },
             };
             snapshot.description = description;
             snapshot.images.extend(image);
@@ -191,6 +200,7 @@ impl Storage {
             (snapshot.new_bytes, snapshot.stored_bytes) = (new_bytes, stored_bytes);
             snapshot.created_ms = tx.now_ms();
             snapshots::put(tx, &snapshot)?;
+            held::within(tx, account, &quota)?;
             disk.made = Some(Made { format, file_bytes, content });
             if let FileSource::Upload(upload) = disk.source {
                 uploads::remove(tx, upload)?;

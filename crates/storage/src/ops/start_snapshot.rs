@@ -60,10 +60,10 @@ impl Storage {
         let mut seal = None;
         if let Some(id) = start.parent {
             let parent = snapshots::readable(self.records.store(), id, account)?;
-            cover = Some(self.cover(&parent, account, start.wish).await?);
-        } else if start.wish.encrypted == Some(true) || start.wish.key.is_some() {
-            let key = self.key_for(account, start.wish.key).await?;
-            seal = Some(self.begin_lineage(account, key).await?);
+            let wish = self.wished(account, start.wish)?;
+            cover = Some(self.cover(&parent, account, wish).await?);
+        } else {
+            seal = self.seal_of_new(account, start.wish).await?;
         }
         let under = cover.as_ref().map(|cover| (cover.content, cover.seal));
         let _listed = self.listing.read().await;

@@ -49,8 +49,12 @@ struct KeyRecord {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct DefaultRecord {
+    /// Empty: none yet.
     #[prost(string, tag = "1")]
     key: String,
+    /// What is new is encrypted whether that is asked for or not.
+    #[prost(bool, tag = "2")]
+    always: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -130,7 +134,22 @@ pub(crate) fn put(tx: &mut Tx<'_>, key: &Key) -> Result<(), TxError<StorageError
 /// The key an account uses where it names none.
 pub(crate) fn default_of(read: &impl Read, account: AccountId) -> Result<Option<KmsKeyId>> {
     let record = DEFAULTS.get(read, &account.to_string())?;
-    record.map(|record| record.key.parse().map_err(|_| StorageError::Damaged)).transpose()
+    let named = record.filter(|record| !record.key.is_empty());
+    named.map(|record| record.key.parse().map_err(|_| StorageError::Damaged)).transpose()
+}
+
+/// Whether all that is new of an account's is encrypted.
+pub(crate) fn always(read: &impl Read, account: AccountId) -> Result<bool> {
+    Ok(DEFAULTS.get(read, &account.to_string())?.is_some_and(|record| record.always))
+}
+
+pub(crate) fn put_always(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    always: bool,
+) -> Result<(), TxError<StorageError>> {
+    let before = DEFAULTS.get(tx, &account.to_string())?.unwrap_or_default();
+    Ok(DEFAULTS.put(tx, &account.to_string(), &DefaultRecord { always, ..before })?)
 }
 
 pub(crate) fn put_default(
@@ -138,7 +157,9 @@ pub(crate) fn put_default(
     account: AccountId,
     key: KmsKeyId,
 ) -> Result<(), TxError<StorageError>> {
-    Ok(DEFAULTS.put(tx, &account.to_string(), &DefaultRecord { key: key.to_string() })?)
+    let before = DEFAULTS.get(tx, &account.to_string())?.unwrap_or_default();
+    let record = DefaultRecord { key: key.to_string(), ..before };
+    Ok(DEFAULTS.put(tx, &account.to_string(), &record)?)
 }
 
 /// Records a lineage whose data key there is.

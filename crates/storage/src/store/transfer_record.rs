@@ -1,8 +1,8 @@
 //! Uploads and imports as they lie on disk. Fields are only ever added.
 
-use super::record::{ContentRecord, optional, parse};
+use super::record::{ContentRecord, SealRecord, optional, parse};
 use crate::{
-    StorageError,
+    Seal, StorageError,
     import_task::{Disk, Fetched, FileSource, Made, Task, TaskState},
     ranges::Ranges,
     upload::{Base, Upload},
@@ -97,6 +97,9 @@ pub(crate) struct TaskRecord {
     ended_ms: u64,
     #[prost(string, tag = "10")]
     reason: String,
+    /// None: its snapshots are not encrypted.
+    #[prost(message, optional, tag = "60")]
+    seal: Option<SealRecord>,
 }
 
 impl TaskRecord {
@@ -231,6 +234,7 @@ impl From<&Task> for TaskRecord {
             disks: task.disks.iter().map(DiskRecord::from).collect(),
             created_ms: task.created_ms,
             ended_ms: task.ended_ms,
+            seal: task.seal.map(SealRecord::from),
         }
     }
 }
@@ -256,6 +260,7 @@ impl TryFrom<&TaskRecord> for Task {
             disks: record.disks.iter().map(Disk::try_from).collect::<Result<_, _>>()?,
             created_ms: record.created_ms,
             ended_ms: record.ended_ms,
+            seal: record.seal.as_ref().map(Seal::try_from).transpose()?,
         })
     }
 }

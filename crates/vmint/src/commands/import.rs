@@ -111,6 +111,7 @@ async fn snapshot(
         source: Some(source),
         description: description.to_owned(),
         request_id: request_id(),
+        ..Default::default()
     };
     let task = client.transfer().start_snapshot_import(request).await?.into_inner().task;
     let task = ended(client, task.ok_or_else(no_task)?).await?;

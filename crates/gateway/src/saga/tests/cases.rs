@@ -306,6 +306,7 @@ async fn import(gateway: Gateway) -> Result<(), Status> {
         image: Some(Image { name: "brought in".to_owned(), ..Image::default() }),
         disks: vec![disk.clone(), disk],
         request_id: "import-1".to_owned(),
+        ..Default::default()
     };
     let answer = gateway.import_image(&owner(), request).await?;
     let (image, task) = (answer.image.unwrap(), answer.task.unwrap());
