@@ -3,6 +3,7 @@
 
 mod content;
 pub mod nbd;
+mod remote;
 
 use std::{
     path::{Path, PathBuf},
@@ -50,6 +51,7 @@ use vmint_store::Store;
 
 pub use content::*;
 use nbd::Nbd;
+pub use remote::*;
 
 pub const ANN: &str = "100000000001";
 pub const BOB: &str = "200000000002";
@@ -107,9 +109,7 @@ impl Running {
         config.trash_seconds = 0;
         change(&mut config);
         let store = Store::open(&data.join("records"), vmint_store::Options::default()).unwrap();
-        let options =
-            vmint_blocks::Options { cache_bytes: 8 << 20, ..vmint_blocks::Options::default() };
-        let blocks = BlockStore::open(&data.join("blocks"), options).unwrap();
+        let blocks = open_blocks(place, data.join("blocks")).await;
         let storage = Storage::new(store, blocks.clone(), &[7; 32], config);
         storage.restore().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
