@@ -29,6 +29,7 @@ static TARGETS: &[Target] = &[
     targets::query::TARGET,
     targets::sigv4::TARGET,
     targets::json::TARGET,
+    targets::bundle::TARGET,
 ];
 
 static CHOSEN: OnceLock<fn(&[u8])> = OnceLock::new();

@@ -166,6 +166,13 @@ impl Names {
         Self { data, node: blake3::derive_key("vmint blocks 1 node", &domain.key) }
     }
 
+    /// The names that everybody can work out: what contents are called outside of any store.
+    #[must_use]
+    pub fn open() -> Self {
+        let key = blake3::derive_key("vmint blocks 1 contents outside of stores", &[]);
+        Self::of(Domain::from_bytes(key))
+    }
+
     #[must_use]
     pub fn from_bytes(bytes: &[u8; 64]) -> Self {
         let (mut data, mut node) = ([0; 32], [0; 32]);

@@ -152,3 +152,50 @@ fn what_is_not_what_it_is_called_is_refused() {
     twice.insert(0, place);
     assert_eq!(vmint_blocks::Leaf::of(&Names::of(domain), twice), None);
 }
+
+#[test]
+fn a_content_has_one_name_outside_of_all_stores() {
+    let (_a, source) = store();
+    let (_b, destination) = store();
+    let (ours, theirs) = (Domain::derive(b"a", "x"), Domain::derive(b"b", "y"));
+    let data = sample::content(REGION + 12_345, 1);
+    // One leaf; two; a node of leaves and one more; a single leaf far out; nothing.
+    let far = |region: u64| (data.clone(), region * REGION as u64);
+    let cases: [Vec<(Vec<u8>, u64)>; 6] = [
+        vec![(data[..500_000].to_vec(), 0)],
+        vec![far(0)],
+        vec![far(0), far(254), far(300)],
+        vec![far(70_000)],
+        vec![far(3), far(65_536), far(65_792)],
+        vec![],
+    ];
+    for (n, parts) in cases.into_iter().enumerate() {
+        let size = 80_000 * REGION as u64;
+        let [here, there] = [(&source, ours), (&destination, theirs)].map(|(store, domain)| {
+            let mut ingest = store.ingest(domain, size).unwrap();
+            for (bytes, at) in &parts {
+                ingest.write(*at, bytes).unwrap();
+            }
+            let tree = store.tree(domain, ingest.finish().unwrap().root, size);
+            let own = tree.root_in(&Names::of(domain), &mut |_| Ok(())).unwrap();
+            assert_eq!(own, tree.root(), "case {n}: worked out without a store");
+            tree.root_in(&Names::open(), &mut |_| Ok(())).unwrap()
+        });
+        assert_eq!(here, there, "case {n}");
+        assert_eq!(here.is_empty(), parts.is_empty());
+    }
+}
+
+#[test]
+fn an_outline_takes_leaves_in_order_only() {
+    let place = vmint_blocks::Place { start: 0, blocks: 1, id: [7; 32] };
+    let leaf = vmint_blocks::Leaf::of(&Names::open(), vec![place]).unwrap();
+    let mut outline = vmint_blocks::Outline::new(Names::open());
+    outline.leaf(5, &leaf).unwrap();
+    for region in [5, 0, u64::MAX] {
+        let refused = outline.leaf(region, &leaf).unwrap_err();
+        assert!(matches!(refused, BlocksError::OutOfOrder { .. }));
+    }
+    outline.leaf(6, &leaf).unwrap();
+    assert!(!outline.finish().is_empty());
+}

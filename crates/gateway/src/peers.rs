@@ -24,6 +24,7 @@ use vmint_api::{
     },
     storage::v1::{
         block_service_client::BlockServiceClient as Blocks,
+        bundle_internal_service_client::BundleInternalServiceClient as Bundles,
         copy_internal_service_client::CopyInternalServiceClient as Copies,
         key_service_client::KeyServiceClient as Keys,
         snapshot_service_client::SnapshotServiceClient as Snapshots,
@@ -121,5 +122,6 @@ impl Peers {
         imports: Imports of "storage";
         transfers: Transfers of "storage";
         copies: Copies of "storage";
+        bundles: Bundles of "storage";
     }
 }

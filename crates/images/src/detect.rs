@@ -2,7 +2,7 @@
 //!
 //! Every format is tested on its own, so a file made to look like two things is seen as both.
 
-use crate::{Format, ImageError, Source, ova};
+use crate::{Format, ImageError, Source, bundle, ova};
 
 /// ISO 9660's first volume descriptor: sector 16, one byte in.
 const ISO_AT: usize = 16 * 2048 + 1;
@@ -76,6 +76,8 @@ pub(crate) fn all<S: Source + ?Sized>(source: &S) -> Result<Vec<Format>, ImageEr
     for format in &mut found {
         if *format == Format::Tar && ova::is_one(source) {
             *format = Format::Ova;
+        } else if *format == Format::Tar && bundle::is_one(source) {
+            *format = Format::Bundle;
         }
     }
     found.sort_unstable();

@@ -22,6 +22,11 @@ pub(crate) trait Reader: Send + Sync {
 
     /// The first run of stored bytes at or after `from`.
     fn next_data(&self, from: u64) -> Result<Option<Range<u64>>, ImageError>;
+
+    /// What the file says its bytes are called; see [`Disk::promised`].
+    fn promised(&self) -> Option<[u8; 32]> {
+        None
+    }
 }
 
 impl Disk {
@@ -45,6 +50,13 @@ impl Disk {
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.reader.size()
+    }
+
+    /// What the file says the Merkle root of the disk's bytes is, which whoever stores them has
+    /// to hold it to. Only a bundle says so.
+    #[must_use]
+    pub fn promised(&self) -> Option<[u8; 32]> {
+        self.reader.promised()
     }
 
     /// Fills `buf` with the disk's bytes from `offset`; holes read zero.

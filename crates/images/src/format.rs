@@ -16,6 +16,7 @@ pub enum Format {
     Vhdx,
     Vdi,
     Ova,
+    Bundle,
     Parallels,
     Dmg,
     Luks,
@@ -31,7 +32,7 @@ pub enum Format {
 
 impl Format {
     /// Every format, in the order it is declared.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Raw,
         Self::Qcow2,
         Self::Qed,
@@ -40,6 +41,7 @@ impl Format {
         Self::Vhdx,
         Self::Vdi,
         Self::Ova,
+        Self::Bundle,
         Self::Parallels,
         Self::Dmg,
         Self::Luks,
@@ -65,6 +67,7 @@ impl Format {
             Self::Vhdx => "vhdx",
             Self::Vdi => "vdi",
             Self::Ova => "ova",
+            Self::Bundle => "bundle",
             Self::Parallels => "parallels",
             Self::Dmg => "dmg",
             Self::Luks => "luks",
@@ -80,8 +83,16 @@ impl Format {
     }
 
     /// Those that can be opened; each may also be compressed once.
-    pub const READABLE: [Self; 7] =
-        [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhd, Self::Vhdx, Self::Vdi, Self::Ova];
+    pub const READABLE: [Self; 8] = [
+        Self::Raw,
+        Self::Qcow2,
+        Self::Vmdk,
+        Self::Vhd,
+        Self::Vhdx,
+        Self::Vdi,
+        Self::Ova,
+        Self::Bundle,
+    ];
 
     /// Whether [`crate::open`] can read it.
     #[must_use]
@@ -105,7 +116,8 @@ impl Format {
             | Self::Vhd
             | Self::Vhdx
             | Self::Vdi
-            | Self::Ova => "import it as it is",
+            | Self::Ova
+            | Self::Bundle => "import it as it is",
             Self::Qed | Self::Parallels | Self::Dmg => {
                 "convert it to qcow2 or raw on your machine and import the result"
             }
@@ -138,5 +150,5 @@ impl FromStr for Format {
 
 /// The text names no format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("this is not a disk format: use raw, qcow2, vmdk, vhd, vhdx, vdi or ova")]
+#[error("this is not a disk format: use raw, qcow2, vmdk, vhd, vhdx, vdi, ova or bundle")]
 pub struct UnknownFormat;

@@ -6,10 +6,11 @@
 //! The one file it makes is that of a compressed stream: without a name, in a folder the caller
 //! chose, within the limits.
 //! Raw, qcow2 (versions 2 and 3, zlib and zstd), VMDK (monolithicSparse and streamOptimized), VHD
-//! (fixed and dynamic), VHDX, VDI and OVA are read, each also inside gzip, xz, zstd or bzip2; other
-//! formats are recognised and refused by name.
+//! (fixed and dynamic), VHDX, VDI, OVA and our own bundles are read, each also inside gzip, xz, zstd
+//! or bzip2; other formats are recognised and refused by name.
 
 mod blocks;
+pub mod bundle;
 mod detect;
 mod disk;
 mod error;
@@ -24,6 +25,7 @@ mod qcow2;
 mod raw;
 mod source;
 mod stream;
+mod tar;
 mod vdi;
 mod vhd;
 mod vhdx;

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::disk::Reader;
 use crate::work::{Watch, Work};
 use crate::{Disk, Feature, Format, ImageError, Limits, Source};
-use crate::{detect, ova, qcow2, raw, stream, vdi, vhd, vhdx, vmdk};
+use crate::{bundle, detect, ova, qcow2, raw, stream, vdi, vhd, vhdx, vmdk};
 
 /// How an image is to be opened.
 ///
@@ -46,7 +46,7 @@ impl<'a> Opener<'a> {
         Self { staging: Some(dir), ..self }
     }
 
-    /// Which disk of an OVA is wanted, counted from 0; without it there must be only one.
+    /// Which disk of an OVA or a bundle is wanted, counted from 0; without it there must be only one.
     #[must_use]
     pub fn disk(self, index: usize) -> Self {
         Self { disk: Some(index), ..self }
@@ -91,6 +91,9 @@ impl<'a> Opener<'a> {
     ) -> Result<Disk, ImageError> {
         agree(declared, detected)?;
         layers.push(detected);
+        if detected == Format::Bundle {
+            return Ok(Disk::new(Box::new(bundle::open(source, self.disk, work)?), layers));
+        }
         if detected != Format::Ova {
             return disk(source, detected, layers, work);
         }
@@ -113,7 +116,7 @@ impl<'a> Opener<'a> {
             }
             (Some(format), None) => return Err(ImageError::Unsupported { format }),
         }
-        if detected == Format::Ova {
+        if matches!(detected, Format::Ova | Format::Bundle) {
             return Err(ova::bad("the package's disk is a package again", 0));
         }
         agree(found.declared, detected)?;

@@ -1,7 +1,7 @@
 //! Everything storage may refuse, and why.
 
 use vmint_api::storage::v1::StorageErrorReason as Reason;
-use vmint_blocks::BlocksError;
+use vmint_blocks::{BlocksError, Root};
 use vmint_disk::DiskError;
 use vmint_ids::{
     ExportTaskId, ImageId, InstanceId, KmsKeyId, LineageId, SnapshotId, UploadId, VolumeId,
@@ -36,6 +36,10 @@ pub enum StorageError {
     NotExportable { id: SnapshotId },
     #[error(transparent)]
     Export(WriteError),
+    #[error("image {id} can't be saved: {why}")]
+    NotSaved { id: ImageId, why: &'static str },
+    #[error("the bundle's disk is {found}, not {promised} as it says: get the file again")]
+    OtherContent { promised: Root, found: Root },
     #[error("upload {id} is being read by {task}: wait for it, or cancel it")]
     UploadInUse { id: UploadId, task: TaskId },
     #[error("of upload {id} {missing} bytes are missing: send them first")]
@@ -222,6 +226,8 @@ impl Describe for StorageError {
             | Self::NoFile { .. }
             | Self::NotExportable { .. }
             | Self::Export(_)
+            | Self::NotSaved { .. }
+            | Self::OtherContent { .. }
             | Self::UploadInUse { .. }
             | Self::UploadIncomplete { .. }
             | Self::TooMany { .. }

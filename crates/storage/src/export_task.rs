@@ -2,7 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use vmint_ids::{AccountId, ExportTaskId, SnapshotId};
+use vmint_blocks::Root;
+use vmint_ids::{AccountId, ExportTaskId, ImageId, SnapshotId};
+use vmint_images::bundle::Registration;
 
 use crate::{Content, import_task::TaskState};
 
@@ -18,15 +20,16 @@ pub(crate) enum ExportFormat {
     Vmdk,
     Vhd,
     Ova,
+    Bundle,
 }
 
 /// The text names no format that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("use raw, qcow2, vmdk, vhd or ova")]
+#[error("use raw, qcow2, vmdk, vhd, ova or bundle")]
 pub(crate) struct UnknownFormat;
 
 impl ExportFormat {
-    const ALL: [Self; 5] = [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhd, Self::Ova];
+    const ALL: [Self; 6] = [Self::Raw, Self::Qcow2, Self::Vmdk, Self::Vhd, Self::Ova, Self::Bundle];
 
     fn name(self) -> &'static str {
         match self {
@@ -35,6 +38,7 @@ impl ExportFormat {
             Self::Vmdk => "vmdk",
             Self::Vhd => "vhd",
             Self::Ova => "ova",
+            Self::Bundle => "bundle",
         }
     }
 }
@@ -53,6 +57,15 @@ impl FromStr for ExportFormat {
     }
 }
 
+/// An image on its way into a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Saved {
+    pub(crate) id: ImageId,
+    pub(crate) registration: Registration,
+    /// In the order that the registration counts them; kept as the task's own.
+    pub(crate) disks: Vec<Content>,
+}
+
 /// An export and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExportTask {
@@ -61,6 +74,10 @@ pub(crate) struct ExportTask {
     pub(crate) snapshot: SnapshotId,
     /// Kept while the task is under way, whatever becomes of the snapshot.
     pub(crate) content: Content,
+    /// What is written of a whole image.
+    pub(crate) image: Option<Saved>,
+    /// Of a complete bundle, what its disks are called.
+    pub(crate) roots: Vec<Root>,
     pub(crate) format: ExportFormat,
     pub(crate) state: TaskState,
     pub(crate) message: String,
@@ -70,4 +87,11 @@ pub(crate) struct ExportTask {
     pub(crate) ended_ms: u64,
     /// When the file goes; 0 until there is one.
     pub(crate) expires_ms: u64,
+}
+
+impl ExportTask {
+    /// Everything that it reads.
+    pub(crate) fn contents(&self) -> Vec<Content> {
+        self.image.as_ref().map_or_else(|| vec![self.content], |image| image.disks.clone())
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use vmint_blocks::Root;
 use vmint_ids::{
     AccountId, ImageId, ImportImageTaskId, ImportSnapshotTaskId, ParseIdError, SnapshotId, UploadId,
 };
@@ -79,6 +80,8 @@ pub(crate) struct Fetched {
 pub(crate) struct Disk {
     pub source: FileSource,
     pub declared: Option<Format>,
+    /// Which disk of a package, if it was said.
+    pub(crate) index: Option<usize>,
     pub device: String,
     pub snapshot: SnapshotId,
     pub(crate) fetched: Fetched,
@@ -91,6 +94,8 @@ pub(crate) struct Made {
     pub format: Format,
     pub file_bytes: u64,
     pub content: Content,
+    /// What a bundle calls the content, and what it was held to.
+    pub(crate) root: Option<Root>,
 }
 
 /// An import and how far it is.

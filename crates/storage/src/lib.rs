@@ -56,6 +56,7 @@ use std::time::Duration;
 
 use vmint_api::storage::v1::{
     block_service_server::BlockServiceServer,
+    bundle_internal_service_server::BundleInternalServiceServer,
     copy_internal_service_server::CopyInternalServiceServer,
     export_service_server::ExportServiceServer, key_service_server::KeyServiceServer,
     snapshot_service_server::SnapshotServiceServer,
@@ -76,8 +77,8 @@ pub use damage::{Damage, DamagedDisk, Disk};
 pub use error::{BlockError, Lack, Result, StorageError};
 pub use filter::BadFilter;
 pub use grpc::{
-    Blocks, Copies, Exports, Internal, Keys, Public, Snapshots, Transfer, TransferInternal, Upkeep,
-    Volumes, VolumesInternal,
+    Blocks, Bundles, Copies, Exports, Internal, Keys, Public, Snapshots, Transfer,
+    TransferInternal, Upkeep, Volumes, VolumesInternal,
 };
 pub use import_task::TaskId;
 pub use import_url::BadUrl;
@@ -163,6 +164,7 @@ pub async fn run(
         .service(transfer)
         .service(StorageInternalServiceServer::new(Internal(storage.clone())))
         .service(CopyInternalServiceServer::new(Copies(storage.clone())))
+        .service(BundleInternalServiceServer::new(Bundles(storage.clone())))
         .service(TransferInternalServiceServer::new(TransferInternal(storage.clone())))
         .service(SnapshotServiceServer::new(Snapshots(storage.clone())))
         .service(VolumeServiceServer::new(Volumes(storage.clone())))

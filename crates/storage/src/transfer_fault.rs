@@ -39,7 +39,10 @@ impl StorageError {
             Self::NotExportable { id } => {
                 fault(Kind::Precondition, Reason::NotExportable).with("snapshot_id", id)
             }
-            Self::Export(_) => fault(Kind::Precondition, Reason::NotExportable),
+            Self::Export(_) | Self::NotSaved { .. } => {
+                fault(Kind::Precondition, Reason::NotExportable)
+            }
+            Self::OtherContent { .. } => fault(Kind::Precondition, Reason::ChecksumMismatch),
             Self::UploadInUse { id, task } => fault(Kind::Precondition, Reason::UploadInUse)
                 .with("upload_id", id)
                 .with("task_id", task),

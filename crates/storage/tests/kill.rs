@@ -108,8 +108,11 @@ async fn import(channel: Channel, seed: u64) -> Result<Did, Status> {
     let parts = disk.chunks(MIB / 4).enumerate().map(piece);
     let parts = tokio_stream::iter([first].into_iter().chain(parts).collect::<Vec<_>>());
     transfer.write_upload(from(ANN, parts)).await?;
-    let source =
-        pb::DiskSource { source: Some(Source::UploadId(upload_id)), format: "raw".to_owned() };
+    let source = pb::DiskSource {
+        source: Some(Source::UploadId(upload_id)),
+        format: "raw".to_owned(),
+        disk_index: None,
+    };
     let request = pb::StartSnapshotImportRequest { source: Some(source), ..Default::default() };
     let task = transfer.start_snapshot_import(from(ANN, request)).await?.into_inner();
     let task_id = task.task.unwrap().task_id;

@@ -62,7 +62,7 @@ async fn upload(running: &mut Running, id: &str) -> pb::Upload {
 
 fn source(upload: &str, format: &str) -> Option<pb::DiskSource> {
     let source = Some(Source::UploadId(upload.to_owned()));
-    Some(pb::DiskSource { source, format: format.to_owned() })
+    Some(pb::DiskSource { source, format: format.to_owned(), disk_index: None })
 }
 
 fn importing(upload: &str, format: &str, request_id: &str) -> pb::StartSnapshotImportRequest {
@@ -283,7 +283,11 @@ async fn what_is_no_disk_fails_and_says_why() {
         assert!(["FIELD_INVALID", "UPLOAD_NOT_FOUND"].contains(&seen.as_str()), "{name}: {seen}");
     }
     for url in ["http://example.org/x", "file:///etc/passwd", "https://127.1/"] {
-        let source = pb::DiskSource { source: Some(Source::Url(url.into())), format: "".into() };
+        let source = pb::DiskSource {
+            source: Some(Source::Url(url.into())),
+            format: "".into(),
+            disk_index: None,
+        };
         let request = pb::StartSnapshotImportRequest { source: Some(source), ..Default::default() };
         let request = from(ANN, request);
         let refused = running.transfer.start_snapshot_import(request).await.unwrap_err();
@@ -291,7 +295,7 @@ async fn what_is_no_disk_fails_and_says_why() {
     }
     // An address inside is only known as such when it is gone to.
     let url = Source::Url("https://10.0.0.1/disk.raw".into());
-    let source = pb::DiskSource { source: Some(url), format: String::new() };
+    let source = pb::DiskSource { source: Some(url), format: String::new(), disk_index: None };
     let request = pb::StartSnapshotImportRequest { source: Some(source), ..Default::default() };
     let task = running.transfer.start_snapshot_import(from(ANN, request)).await.unwrap();
     let done = ended(&mut running, &task.into_inner().task.unwrap().task_id).await;

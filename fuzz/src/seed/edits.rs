@@ -17,6 +17,7 @@ const CUT: u8 = 2;
 
 /// A valid file with changes. The input's first byte picks the file, the second is flags, then
 /// come the changes.
+#[derive(Clone)]
 pub struct Edited {
     base: &'static [u8],
     whole: Vec<u8>,

@@ -1,5 +1,6 @@
 //! Valid inputs, made by code, and how a fuzzer's bytes change them.
 
+pub mod bundle;
 pub mod edits;
 pub mod package;
 pub mod qcow2;

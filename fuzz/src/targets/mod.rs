@@ -1,5 +1,6 @@
 //! What is fuzzed.
 
+pub mod bundle;
 pub mod json;
 pub mod package;
 pub mod qcow2;

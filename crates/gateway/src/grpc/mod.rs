@@ -40,6 +40,20 @@ impl GatewayService for Grpc {
         forward!(self, request, import_image)
     }
 
+    async fn save_image(
+        &self,
+        request: Request<pb::SaveImageRequest>,
+    ) -> Result<Response<pb::SaveImageResponse>, Status> {
+        forward!(self, request, save_image)
+    }
+
+    async fn load_image(
+        &self,
+        request: Request<pb::LoadImageRequest>,
+    ) -> Result<Response<pb::LoadImageResponse>, Status> {
+        forward!(self, request, load_image)
+    }
+
     async fn get_image(
         &self,
         request: Request<pb::GetImageRequest>,

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Disks of one import; EC2 allows as many.
-const MAX_DISKS: usize = 21;
+pub(super) const MAX_DISKS: usize = 21;
 /// How long one attempt waits for the conversion, and between looks at it.
 const ATTEMPT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(250);
@@ -111,23 +111,23 @@ pub(super) enum Step {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ImportPlan {
     #[prost(message, optional, tag = "1")]
-    image: Option<Image>,
+    pub(super) image: Option<Image>,
     #[prost(message, repeated, tag = "2")]
-    disks: Vec<NewImportDisk>,
+    pub(super) disks: Vec<NewImportDisk>,
     #[prost(string, tag = "3")]
-    task_id: String,
+    pub(super) task_id: String,
     #[prost(bool, tag = "4")]
-    encrypted: bool,
+    pub(super) encrypted: bool,
     #[prost(string, tag = "5")]
-    kms_key_id: String,
+    pub(super) kms_key_id: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ImportMemo {
     #[prost(message, optional, tag = "1")]
-    image: Option<Image>,
+    pub(super) image: Option<Image>,
     #[prost(message, optional, tag = "2")]
-    task: Option<ImportTask>,
+    pub(super) task: Option<ImportTask>,
     #[prost(string, repeated, tag = "3")]
     product_codes: Vec<String>,
     /// The image may have been answered.

@@ -20,6 +20,7 @@ use vmint_api::{
     permissions::v1::snapshot_internal_service_server::SnapshotInternalServiceServer,
     storage::v1::volume_internal_service_server::VolumeInternalServiceServer,
     storage::v1::{
+        bundle_internal_service_server::BundleInternalServiceServer,
         copy_internal_service_server::CopyInternalServiceServer,
         storage_internal_service_server::StorageInternalServiceServer,
         transfer_internal_service_server::TransferInternalServiceServer,
@@ -70,6 +71,7 @@ impl Lab {
             .add_service(VolumeInternalServiceServer::new(fake.clone()))
             .add_service(SnapshotInternalServiceServer::new(fake.clone()))
             .add_service(CopyInternalServiceServer::new(fake.clone()))
+            .add_service(BundleInternalServiceServer::new(fake.clone()))
             .add_service(LauncherInternalServiceServer::new(fake.clone()))
             .add_service(LauncherServiceServer::new(fake))
             .serve_with_incoming(UnixListenerStream::new(listener));

@@ -25,7 +25,7 @@ pub(super) fn parse(text: &[u8], at: u64) -> Result<Vec<Digest>, ImageError> {
     let mut digests: Vec<Digest> = Vec::new();
     for line in lines.filter(|line| !line.is_empty()) {
         let digest = digest(line).ok_or_else(|| bad("a digest's line is not understood", at))?;
-        if digests.len() >= super::tar::MOST || digests.iter().any(|d| d.name == digest.name) {
+        if digests.len() >= super::MOST || digests.iter().any(|d| d.name == digest.name) {
             return Err(bad("the list of digests names a file twice, or too many", at));
         }
         digests.push(digest);

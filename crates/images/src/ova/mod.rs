@@ -3,18 +3,20 @@
 
 mod digests;
 mod ovf;
-mod tar;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use tar::Member;
-
+use crate::tar::{self, Member, Rules};
 use crate::window::Window;
 use crate::work::Work;
 use crate::{Feature, Format, ImageError, Source};
 
 const FORMAT: Format = Format::Ova;
+/// All files lie in the top folder.
+const RULES: Rules =
+    Rules { format: FORMAT, most: MOST, hint: "a package has at most 1024 files", folders: false };
+const MOST: usize = 1024;
 /// The largest OVF, and the largest list of digests.
 const MAX_TEXT: u64 = 1 << 20;
 
@@ -32,7 +34,7 @@ pub(crate) struct Found {
 
 /// Whether a tar is meant to be an OVA: its first file is an OVF.
 pub(crate) fn is_one<S: Source + ?Sized>(source: &S) -> bool {
-    tar::first(source).is_ok_and(|member| member.is_some_and(|member| is_ovf(&member.name)))
+    tar::first(source, RULES).is_ok_and(|member| member.is_some_and(|member| is_ovf(&member.name)))
 }
 
 /// Finds disk `index` of the package, or its only one, and checks every digest on the way.
@@ -42,7 +44,7 @@ pub(crate) fn find(
     work: &Work<'_>,
 ) -> Result<Found, ImageError> {
     let source: Arc<dyn Source> = Arc::from(source);
-    let members = tar::members(&*source, work)?;
+    let members = tar::members(&*source, RULES, work)?;
     let (first, rest) = members.split_first().ok_or_else(|| bad("the package is empty", 0))?;
     if rest.iter().any(|member| is_ovf(&member.name)) {
         return Err(bad("the package holds several OVFs", 0));

@@ -1,18 +1,21 @@
-//! Disks on their way out: raw, qcow2, VMDK, VHD and OVA.
+//! Disks on their way out: raw, qcow2, VMDK, VHD, OVA and bundles.
 //!
-//! Every writer goes from the first byte to the last and never back, holds a few MiB at most
+//! Every writer of a disk goes from the first byte to the last and never back, holds a few MiB at most
 //! (and one number per 32 MiB of disk), and writes nothing for what reads zero.
 
 mod blocks;
+mod bundle;
 mod ova;
 mod qcow2;
 mod raw;
 mod sink;
+mod tar;
 mod vhd;
 mod vmdk;
 
 use std::{fmt, io};
 
+pub use bundle::BundleWriter;
 pub use ova::{Machine, ova};
 pub use qcow2::qcow2;
 pub use raw::raw;
@@ -86,4 +89,12 @@ fn is_zero(bytes: &[u8]) -> bool {
     // Whole words first: the compiler makes wide comparisons of them.
     let (chunks, rest) = bytes.as_chunks::<64>();
     chunks.iter().all(|chunk| *chunk == [0; 64]) && rest.iter().all(|byte| *byte == 0)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::too_many_lines, clippy::maybe_infinite_iter, clippy::format_collect)] // tables of cases
 
 mod builder;
+mod bundle;
 mod bytes;
 mod foreign;
 mod header;

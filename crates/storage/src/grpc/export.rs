@@ -29,7 +29,7 @@ fn status(error: StorageError) -> Status {
     to_status(&error)
 }
 
-fn task(storage: &Storage, task: &ExportTask) -> pb::ExportTask {
+pub(super) fn task(storage: &Storage, task: &ExportTask) -> pb::ExportTask {
     let state = match task.state {
         TaskState::Active => pb::TransferState::Active,
         TaskState::Completed => pb::TransferState::Completed,
@@ -43,6 +43,8 @@ fn task(storage: &Storage, task: &ExportTask) -> pb::ExportTask {
         progress_percent: i32::try_from(storage.export_percent(task)).unwrap_or_default(),
         snapshot_id: task.snapshot.to_string(),
         format: task.format.to_string(),
+        image_id: task.image.as_ref().map(|image| image.id.to_string()).unwrap_or_default(),
+        content_roots: task.roots.iter().map(ToString::to_string).collect(),
         file_bytes: number(task.file_bytes),
         create_time: Some(time(task.created_ms)),
         end_time: (task.ended_ms > 0).then(|| time(task.ended_ms)),

@@ -2,6 +2,7 @@
 
 mod asks;
 mod blocks;
+mod bundles;
 mod convert;
 mod copy;
 mod export;
@@ -18,6 +19,7 @@ mod volumes;
 mod volumes_internal;
 
 pub use blocks::Blocks;
+pub use bundles::Bundles;
 pub use copy::Copies;
 pub use export::Exports;
 pub use internal::Internal;

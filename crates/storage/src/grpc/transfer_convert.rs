@@ -42,7 +42,16 @@ pub(super) fn new_disk(source: Option<&pb::DiskSource>) -> Result<NewDisk> {
             });
         }
     };
-    Ok(NewDisk { source, declared, device: String::new(), snapshot: None })
+    let index = asked.disk_index.map(|index| {
+        usize::try_from(index).map_err(|_| StorageError::Invalid {
+            field: "source.disk_index",
+            what: "index",
+            value: index.to_string(),
+            rule: "count a package's disks from 0".to_owned(),
+        })
+    });
+    let index = index.transpose()?;
+    Ok(NewDisk { source, declared, index, device: String::new(), snapshot: None })
 }
 
 fn ranges(ranges: &Ranges) -> Vec<pb::ByteRange> {
@@ -74,12 +83,20 @@ fn disk(disk: &Disk) -> pb::ImportDisk {
     let format = disk.declared.map(|format| format.to_string()).unwrap_or_default();
     let made = disk.made.as_ref();
     pb::ImportDisk {
-        source: Some(pb::DiskSource { source: Some(source), format }),
+        source: Some(pb::DiskSource {
+            source: Some(source),
+            format,
+            disk_index: disk.index.and_then(|index| i32::try_from(index).ok()),
+        }),
         device_name: disk.device.clone(),
         detected_format: made.map(|made| made.format.to_string()).unwrap_or_default(),
         file_bytes: number(made.map_or(0, |made| made.file_bytes)),
         size_bytes: number(made.map_or(0, |made| made.content.size_bytes)),
         snapshot_id: made.map(|_| disk.snapshot.to_string()).unwrap_or_default(),
+        content_root: made
+            .and_then(|made| made.root)
+            .map(|root| root.to_string())
+            .unwrap_or_default(),
     }
 }
 

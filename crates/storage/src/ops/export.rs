@@ -1,19 +1,21 @@
 //! Snapshots become disk files, for a while.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
 
 use tokio::sync::mpsc;
-use vmint_ids::{AccountId, ExportTaskId, SnapshotId};
+use vmint_blocks::Root;
+use vmint_ids::{AccountId, ExportTaskId, ImageId, SnapshotId};
 use vmint_images::{
     Source as _,
+    bundle::Registration,
     write::{self, Export, Machine, Sparse, WriteError},
 };
-use vmint_store::{Asked, TxError};
+use vmint_store::{Asked, Read, TxError};
 
 use super::list::Page;
 use crate::{
-    Result, Storage, StorageError,
-    export_task::{ExportFormat, ExportTask, MAX_EXPORTS},
+    Content, Result, Storage, StorageError,
+    export_task::{ExportFormat, ExportTask, MAX_EXPORTS, Saved},
     import_task::{REMEMBERED_MS, TaskState},
     store::{LEDGER, exports, snapshots},
     stored::Stored,
@@ -51,21 +53,35 @@ impl Storage {
         format: ExportFormat,
         asked: Asked,
     ) -> Result<ExportTask> {
+        self.begin_export(account, vec![snapshot], format, None, asked).await
+    }
+
+    /// Begins to write snapshots, the root disk's first: several, or one with
+    /// an image around it, as a bundle.
+    pub(super) async fn begin_export(
+        &self,
+        account: AccountId,
+        disks: Vec<SnapshotId>,
+        format: ExportFormat,
+        image: Option<(ImageId, Registration)>,
+        asked: Asked,
+    ) -> Result<ExportTask> {
         let new = ExportTaskId::random();
         let _listed = self.listing.read().await;
         let answer = self
             .records
             .commit(move |tx| {
                 LEDGER.once(tx, &asked, |tx| {
-                    let found = snapshots::owned(tx, snapshot, account);
-                    let found = found.map_err(TxError::Refused)?;
-                    if !found.product_codes.is_empty() {
-                        let id = snapshot;
-                        return Err(TxError::Refused(StorageError::NotExportable { id }));
+                    let mut contents = Vec::with_capacity(disks.len());
+                    for id in &disks {
+                        contents.push(exported(tx, *id, account).map_err(TxError::Refused)?);
                     }
-                    let content = found.content();
-                    let content = content
-                        .ok_or(TxError::Refused(StorageError::NotCompleted { id: snapshot }))?;
+                    let (Some(snapshot), Some(content)) = (disks.first(), contents.first()) else {
+                        return Err(TxError::Refused(StorageError::Damaged));
+                    };
+                    let (snapshot, content) = (*snapshot, *content);
+                    let image =
+                        image.map(|(id, registration)| Saved { id, registration, disks: contents });
                     let open = exports::count_open(tx, account, MAX_EXPORTS);
                     if open.map_err(TxError::Refused)? >= MAX_EXPORTS {
                         let (what, limit) = ("exports", MAX_EXPORTS);
@@ -76,6 +92,8 @@ impl Storage {
                         account,
                         snapshot,
                         content,
+                        image,
+                        roots: Vec::new(),
                         format,
                         state: TaskState::Active,
                         message: "pending".to_owned(),
@@ -172,12 +190,16 @@ impl Storage {
     async fn write_out(&self, task: ExportTask, job: &Arc<Job>) -> Result<()> {
         let _turn = self.heavy.acquire().await.map_err(|_| StorageError::Damaged)?;
         let (storage, job, id) = (self.clone(), job.clone(), task.id);
-        let bytes = Self::blocking(move || {
+        let (bytes, roots) = Self::blocking(move || {
             let path = storage.transfers.export(task.id);
             if let Some(dir) = path.parent() {
                 std::fs::create_dir_all(dir)?;
             }
             let file = File::create(&path)?;
+            if task.format == ExportFormat::Bundle {
+                let (file, roots) = storage.write_bundle(&task, file, &job)?;
+                return Ok((finished(&file, &path)?, roots));
+            }
             let source = Stored(storage.tree(&task.content)?);
             let size = source.len().max(1);
             let watch = |done: u64| {
@@ -199,19 +221,18 @@ impl Storage {
                     let machine = Machine { name: &name, cpus: CPUS, memory_mib: MEMORY_MIB };
                     write::ova(&export, &machine, &storage.staging()?, &mut out)?;
                 }
+                // Written above: it may hold several disks.
+                ExportFormat::Bundle => {}
             }
-            let file = out.finish()?;
-            file.sync_all()?;
-            path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
-            Ok(file.metadata()?.len())
+            Ok((finished(&out.finish()?, &path)?, Vec::new()))
         })
         .await?;
-        self.end_export(id, Ok(bytes)).await;
+        self.end_export(id, Ok((bytes, roots))).await;
         Ok(())
     }
 
     /// Records how an export ended, unless it was cancelled.
-    async fn end_export(&self, id: ExportTaskId, how: Result<u64, String>) {
+    async fn end_export(&self, id: ExportTaskId, how: Result<(u64, Vec<Root>), String>) {
         let life = self.config.export_seconds.saturating_mul(1000);
         let ended = self.records.commit(move |tx| {
             let found = exports::find(tx, id).map_err(TxError::Refused)?;
@@ -220,7 +241,8 @@ impl Storage {
             };
             task.ended_ms = tx.now_ms();
             match how {
-                Ok(bytes) => {
+                Ok((bytes, roots)) => {
+                    task.roots = roots;
                     task.state = TaskState::Completed;
                     "completed".clone_into(&mut task.message);
                     task.file_bytes = bytes;
@@ -311,6 +333,22 @@ impl Storage {
         });
         Ok(receive)
     }
+}
+
+/// The content of a snapshot of the account's that may go out.
+fn exported(read: &impl Read, id: SnapshotId, account: AccountId) -> Result<Content> {
+    let found = snapshots::owned(read, id, account)?;
+    if !found.product_codes.is_empty() {
+        return Err(StorageError::NotExportable { id });
+    }
+    found.content().ok_or(StorageError::NotCompleted { id })
+}
+
+/// Makes a file durable; its size.
+fn finished(file: &File, path: &Path) -> Result<u64> {
+    file.sync_all()?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
+    Ok(file.metadata()?.len())
 }
 
 /// What lies at `at`.

@@ -3,7 +3,7 @@
 use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc};
 
 use prost::Message as _;
-use vmint_blocks::{BlocksError, Sealed, Tree};
+use vmint_blocks::{BlocksError, Root, Sealed, Tree};
 use vmint_ids::{AccountId, LineageId, SnapshotId};
 use vmint_images::{Disk, Format, ImageError, Limits, Opener, Source};
 use vmint_store::Asked;
@@ -18,8 +18,9 @@ use crate::{
 /// How much of a disk is read at once, and may come in one piece.
 const PIECE: usize = 1 << 20;
 
-/// What became of a disk: the content, how it was stored, what the file was.
-pub(super) type TakenIn = (Content, Sealed, Format);
+/// What became of a disk: the content, how it was stored, what the file was,
+/// and what the file calls the content, if it is a bundle.
+pub(super) type TakenIn = (Content, Sealed, Format, Option<Root>);
 /// Hears how many bytes of how many are done; may refuse to go on.
 pub(super) type Progress<'a> = dyn FnMut(u64, u64) -> Result<()> + 'a;
 
@@ -103,7 +104,7 @@ impl Storage {
         let _turn = self.heavy.acquire().await.map_err(|_| StorageError::Damaged)?;
         let Import { account, description, declared, staged, .. } = import;
         let seal = self.seal_of_new(account, Wish::default()).await?;
-        let (content, sealed, format) = Self::blocking(move || {
+        let (content, sealed, format, _) = Self::blocking(move || {
             let limits = Limits { max_virtual: storage.config.max_disk_bytes, ..Limits::default() };
             let unfolding = storage.staging()?;
             let opener = Opener::new(&limits).declared(declared).staging(&unfolding);
@@ -186,7 +187,15 @@ impl Storage {
             other => other.into(),
         })?;
         let content = Content { domain: account, lineage, root: sealed.root, size_bytes };
-        Ok((content, sealed, format))
+        let promised = disk.promised().map(Root::from_bytes);
+        if let Some(promised) = promised {
+            let mut going_on = || progress(size_bytes, size_bytes);
+            let found = self.open_root(&content, &mut going_on)?;
+            if found != promised {
+                return Err(StorageError::OtherContent { promised, found });
+            }
+        }
+        Ok((content, sealed, format, promised))
     }
 
     /// Puts a raw disk into blocks that differs from a snapshot only where it
@@ -217,7 +226,7 @@ impl Storage {
         let sealed = sealed?;
         let base = base.content().ok_or(StorageError::Damaged)?;
         let content = Content { root: sealed.root, size_bytes, ..base };
-        Ok((content, sealed, disk.format()))
+        Ok((content, sealed, disk.format(), None))
     }
 }
 

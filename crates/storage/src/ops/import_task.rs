@@ -17,6 +17,8 @@ use crate::{
 pub(crate) struct NewDisk {
     pub(crate) source: FileSource,
     pub(crate) declared: Option<Format>,
+    /// Which disk of a package, if that is said.
+    pub(crate) index: Option<usize>,
     pub(crate) device: String,
     /// Drawn if there is none.
     pub(crate) snapshot: Option<SnapshotId>,
@@ -43,6 +45,7 @@ impl From<NewDisk> for Disk {
         Self {
             source: new.source,
             declared: new.declared,
+            index: new.index,
             device: new.device,
             snapshot: new.snapshot.unwrap_or_else(SnapshotId::random),
             fetched: crate::import_task::Fetched::default(),
@@ -255,7 +258,9 @@ fn begin(
     }
     for (n, disk) in disks.iter().enumerate() {
         if let FileSource::Upload(upload) = &disk.source {
-            let twice = disks[..n].iter().any(|other| other.source == disk.source);
+            // Disks of one package come from one file, each once.
+            let same = |other: &Disk| other.source == disk.source && other.index == disk.index;
+            let twice = disks[..n].iter().any(same);
             if twice {
                 return Err(TxError::Refused(StorageError::UploadInUse { id: *upload, task: id }));
             }

@@ -1,6 +1,7 @@
 //! What can be done with bytes, one file to a verb.
 
 mod attach;
+mod bundle;
 mod check;
 mod collect;
 mod copy;

@@ -3,7 +3,7 @@
 use vmint_blocks::{Domain, Root};
 use vmint_ids::{SnapshotId, VolumeId};
 
-use crate::{Content, Result, Storage, import_task::TaskState};
+use crate::{Content, Result, Storage, export_task::ExportTask, import_task::TaskState};
 
 /// How many records are read at once.
 const STEP: usize = 500;
@@ -51,7 +51,8 @@ impl Storage {
         needed.extend(bases.map(|content| (Holder::Transfer, content)));
         let exports = self.records.all_exports()?;
         let under_way = exports.iter().filter(|task| task.state == TaskState::Active);
-        needed.extend(under_way.map(|task| (Holder::Transfer, task.content)));
+        let read = under_way.flat_map(ExportTask::contents);
+        needed.extend(read.map(|content| (Holder::Transfer, content)));
         Ok(needed)
     }
 

@@ -102,7 +102,7 @@ impl Storage {
         self.say(task, "validating").await?;
         let _turn = self.heavy.acquire().await.map_err(|_| StorageError::Damaged)?;
         let (storage, job, account) = (self.clone(), job.clone(), task.account);
-        let (declared, path) = (disk.declared, here.path.clone());
+        let (declared, index, path) = (disk.declared, disk.index, here.path.clone());
         let lineage = task.seal.map(|seal| seal.lineage);
         let base = self.base_of_upload(here.upload.as_ref())?;
         let speaker = (self.clone(), task.clone(), tokio::runtime::Handle::current());
@@ -112,6 +112,7 @@ impl Storage {
             let (unfolding, watched) = (storage.staging()?, job.clone());
             let going_on = move |_| !watched.stop.is_cancelled();
             let opener = Opener::new(&limits).staging(&unfolding).watch(&going_on);
+            let opener = index.map_or(opener, |index| opener.disk(index));
             let span = here.to - here.from;
             let mut progress = |done: u64, of: u64| {
                 job.at(here.from + done.saturating_mul(span) / of.max(1));
@@ -142,8 +143,9 @@ impl Storage {
             Ok((taken, file_bytes, Some(from)))
         })
         .await?;
-        self.record(task, n, taken, file_bytes, base).await?;
-        self.drop_file(path).await;
+        if self.record(task, n, taken, file_bytes, base).await? {
+            self.drop_file(path).await;
+        }
         Ok(())
     }
 
@@ -164,6 +166,7 @@ impl Storage {
     }
 
     /// Records what a disk has become: the snapshot is there from then on.
+    /// Whether its file is of no more use.
     async fn record(
         &self,
         task: &Task,
@@ -171,15 +174,15 @@ impl Storage {
         taken: TakenIn,
         file_bytes: u64,
         base: Option<Snapshot>,
-    ) -> Result<()> {
-        let (content, sealed, format) = taken;
+    ) -> Result<bool> {
+        let (content, sealed, format, root) = taken;
         let Sealed { new_bytes, stored_bytes, .. } = sealed;
         let (id, quota) = (task.id, self.config.quota);
         let recorded = self.records.commit(move |tx| {
             let mut task = import_tasks::active(tx, id)?;
             let (account, image, description) =
                 (task.account, task.image, task.description.clone());
-            let Some(disk) = task.disks.get_mut(n) else { return Ok(()) };
+            let Some(disk) = task.disks.get_mut(n) else { return Ok(false) };
             let new = Snapshot::pending(
                 disk.snapshot,
                 account,
@@ -201,8 +204,17 @@ impl Storage {
             snapshot.created_ms = tx.now_ms();
             snapshots::put(tx, &snapshot)?;
             held::within(tx, account, &quota)?;
-            disk.made = Some(Made { format, file_bytes, content });
-            if let FileSource::Upload(upload) = disk.source {
+            disk.made = Some(Made { format, file_bytes, content, root });
+            let source = disk.source.clone();
+            // Another disk may lie in the same upload.
+            let used_up = match source {
+                FileSource::Url(_) => true,
+                FileSource::Upload(_) => {
+                    let mut left = task.disks.iter().filter(|disk| disk.made.is_none());
+                    left.all(|disk| disk.source != source)
+                }
+            };
+            if let (FileSource::Upload(upload), true) = (source, used_up) {
                 uploads::remove(tx, upload)?;
             }
             if task.is_converted() && task.image.is_none() {
@@ -212,14 +224,15 @@ impl Storage {
             } else if task.is_converted() {
                 "preparing ami".clone_into(&mut task.message);
             }
-            import_tasks::put(tx, &task)
+            import_tasks::put(tx, &task)?;
+            Ok(used_up)
         });
-        recorded.await?;
+        let used_up = recorded.await?;
         // From here the snapshot's record holds the content.
         drop(sealed);
         self.transfers.tell();
         tracing::info!(task = %id, disk = n, new_bytes, "imported");
-        Ok(())
+        Ok(used_up)
     }
 
     /// Writes down which step an import is at.

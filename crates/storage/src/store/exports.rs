@@ -6,8 +6,13 @@ use vmint_store::{Read, Table, Tx, TxError};
 use super::{
     Records, listed,
     record::{ContentRecord, parse},
+    transfer_record::root_of,
 };
-use crate::{Result, StorageError, export_task::ExportTask, import_task::TaskState};
+use crate::{
+    Content, Result, StorageError,
+    export_task::{ExportTask, Saved},
+    import_task::TaskState,
+};
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct ExportRecord {
@@ -34,6 +39,30 @@ struct ExportRecord {
     ended_ms: u64,
     #[prost(uint64, tag = "11")]
     expires_ms: u64,
+    /// The three of a whole image.
+    #[prost(string, tag = "12")]
+    image: String,
+    /// As it stands in the bundle.
+    #[prost(bytes = "vec", tag = "13")]
+    registration: Vec<u8>,
+    #[prost(message, repeated, tag = "14")]
+    disks: Vec<ContentRecord>,
+    #[prost(bytes = "vec", repeated, tag = "15")]
+    roots: Vec<Vec<u8>>,
+}
+
+impl ExportRecord {
+    fn saved(&self) -> Result<Option<Saved>> {
+        if self.image.is_empty() {
+            return Ok(None);
+        }
+        let registration = serde_json::from_slice(&self.registration);
+        Ok(Some(Saved {
+            id: parse(&self.image)?,
+            registration: registration.map_err(|_| StorageError::Damaged)?,
+            disks: self.disks.iter().map(Content::try_from).collect::<Result<_>>()?,
+        }))
+    }
 }
 
 static EXPORTS: Table<ExportTaskId, ExportRecord> = Table::new("exports.v1")
@@ -46,6 +75,7 @@ static EXPORTS: Table<ExportTaskId, ExportRecord> = Table::new("exports.v1")
 
 impl From<&ExportTask> for ExportRecord {
     fn from(task: &ExportTask) -> Self {
+        let image = task.image.as_ref();
         Self {
             id: task.id.to_string(),
             account: task.account.to_string(),
@@ -62,6 +92,15 @@ impl From<&ExportTask> for ExportRecord {
             created_ms: task.created_ms,
             ended_ms: task.ended_ms,
             expires_ms: task.expires_ms,
+            image: image.map(|image| image.id.to_string()).unwrap_or_default(),
+            // Text and numbers alone always become JSON.
+            registration: image
+                .and_then(|image| serde_json::to_vec(&image.registration).ok())
+                .unwrap_or_default(),
+            disks: image
+                .map(|image| image.disks.iter().map(Into::into).collect())
+                .unwrap_or_default(),
+            roots: task.roots.iter().map(|root| root.to_bytes().to_vec()).collect(),
         }
     }
 }
@@ -76,6 +115,12 @@ impl TryFrom<&ExportRecord> for ExportTask {
             snapshot: parse(&record.snapshot)?,
             content: record.content.as_ref().ok_or(StorageError::Damaged)?.try_into()?,
             format: parse(&record.format)?,
+            image: record.saved()?,
+            roots: record
+                .roots
+                .iter()
+                .filter_map(|root| root_of(root).transpose())
+                .collect::<Result<_>>()?,
             state: match record.state {
                 1 => TaskState::Active,
                 2 => TaskState::Completed,

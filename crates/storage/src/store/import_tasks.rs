@@ -18,7 +18,7 @@ static TASKS: Table<String, TaskRecord> = Table::new("imports.v1")
     })
     // Uploads that one under way reads.
     .with_index("upload", |_, record: &TaskRecord| {
-        record.uploads().map(|id| id.as_bytes().to_vec()).collect()
+        record.uploads().into_iter().map(|id| id.as_bytes().to_vec()).collect()
     });
 
 /// The import `id`, if there is one.

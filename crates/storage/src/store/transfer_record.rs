@@ -1,5 +1,9 @@
 //! Uploads and imports as they lie on disk. Fields are only ever added.
 
+use std::collections::BTreeSet;
+
+use vmint_blocks::Root;
+
 use super::record::{ContentRecord, SealRecord, optional, parse};
 use crate::{
     Seal, StorageError,
@@ -72,6 +76,11 @@ struct DiskRecord {
     format: String,
     #[prost(uint64, tag = "11")]
     file_bytes: u64,
+    #[prost(uint64, optional, tag = "12")]
+    index: Option<u64>,
+    /// Of a bundle's disk; else empty.
+    #[prost(bytes = "vec", tag = "13")]
+    root: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -103,14 +112,21 @@ pub(crate) struct TaskRecord {
 }
 
 impl TaskRecord {
-    /// The uploads that an import under way reads.
-    pub(crate) fn uploads(&self) -> impl Iterator<Item = &str> {
+    /// The uploads that an import under way reads, each once.
+    pub(crate) fn uploads(&self) -> BTreeSet<&str> {
         let held = matches!(self.state, 1);
-        self.disks
-            .iter()
-            .filter(move |disk| held && !disk.upload.is_empty())
-            .map(|disk| &*disk.upload)
+        let disks = self.disks.iter().filter(|disk| held && !disk.upload.is_empty());
+        disks.map(|disk| &*disk.upload).collect()
     }
+}
+
+/// A root; none if it is empty.
+pub(super) fn root_of(bytes: &[u8]) -> Result<Option<Root>, StorageError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let bytes = bytes.try_into().map_err(|_| StorageError::Damaged)?;
+    Ok(Some(Root::from_bytes(bytes)))
 }
 
 fn written(ranges: &Ranges) -> Vec<RangeRecord> {
@@ -183,6 +199,11 @@ impl From<&Disk> for DiskRecord {
             content: made.map(|made| (&made.content).into()),
             format: made.map(|made| made.format.to_string()).unwrap_or_default(),
             file_bytes: made.map_or(0, |made| made.file_bytes),
+            index: disk.index.map(|index| index as u64),
+            root: made
+                .and_then(|made| made.root)
+                .map(|root| root.to_bytes().into())
+                .unwrap_or_default(),
         }
     }
 }
@@ -196,6 +217,7 @@ impl TryFrom<&DiskRecord> for Disk {
                 format: parse(&record.format)?,
                 file_bytes: record.file_bytes,
                 content: content.try_into()?,
+                root: root_of(&record.root)?,
             })
         });
         Ok(Self {
@@ -204,6 +226,7 @@ impl TryFrom<&DiskRecord> for Disk {
                 None => FileSource::Url(parse(&record.url)?),
             },
             declared: optional(&record.declared)?,
+            index: record.index.and_then(|index| usize::try_from(index).ok()),
             device: record.device.clone(),
             snapshot: parse(&record.snapshot)?,
             fetched: Fetched {

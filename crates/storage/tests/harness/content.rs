@@ -1,4 +1,4 @@
-//! Disks to store, and how they are compared.
+//! Disks to store, how they are sent, and how they are compared.
 
 use super::*;
 
@@ -44,4 +44,33 @@ pub fn copy(from: &Path, to: &Path) {
             std::fs::copy(entry.path(), target).unwrap();
         }
     }
+}
+
+pub fn header(format: &str, file_bytes: usize) -> pb::ImportHeader {
+    pb::ImportHeader {
+        description: "brought in".to_owned(),
+        format: format.to_owned(),
+        file_bytes: file_bytes as i64,
+        request_id: String::new(),
+    }
+}
+
+pub fn head(header: pb::ImportHeader) -> pb::ImportSnapshotRequest {
+    pb::ImportSnapshotRequest { part: Some(Part::Header(header)) }
+}
+
+pub fn piece(offset: i64, content: &[u8]) -> pb::ImportSnapshotRequest {
+    let content = content.to_vec().into();
+    pb::ImportSnapshotRequest { part: Some(Part::Data(pb::ImportData { offset, content })) }
+}
+
+/// A file in pieces; what is zero is left out, as the tool does.
+pub fn pieces(header: pb::ImportHeader, file: &[u8]) -> Vec<pb::ImportSnapshotRequest> {
+    let mut parts = vec![head(header)];
+    for (n, part) in file.chunks(256 << 10).enumerate() {
+        if part.iter().any(|byte| *byte != 0) {
+            parts.push(piece((n * (256 << 10)) as i64, part));
+        }
+    }
+    parts
 }

@@ -22,6 +22,8 @@ use vmint_api::{
     storage::v1 as pb,
     storage::v1::{
         block_service_client::BlockServiceClient, block_service_server::BlockServiceServer,
+        bundle_internal_service_client::BundleInternalServiceClient,
+        bundle_internal_service_server::BundleInternalServiceServer,
         export_service_client::ExportServiceClient, export_service_server::ExportServiceServer,
         import_snapshot_request::Part, key_service_client::KeyServiceClient,
         key_service_server::KeyServiceServer, snapshot_service_client::SnapshotServiceClient,
@@ -44,7 +46,7 @@ use vmint_blocks::{BlockStore, Stats};
 use vmint_daemon::ServiceConfig;
 use vmint_rpc::{Caller, Fault};
 use vmint_storage::{
-    Blocks, Config, Exports, Internal, Keys, Public, Quota, Snapshots, Storage, Transfer,
+    Blocks, Bundles, Config, Exports, Internal, Keys, Public, Quota, Snapshots, Storage, Transfer,
     TransferInternal, Upkeep, Volumes, VolumesInternal,
 };
 use vmint_store::Store;
@@ -125,6 +127,7 @@ impl Running {
                 believe,
             ))
             .add_service(TransferInternalServiceServer::new(TransferInternal(storage.clone())))
+            .add_service(BundleInternalServiceServer::new(Bundles(storage.clone())))
             .add_service(SnapshotServiceServer::with_interceptor(
                 Snapshots(storage.clone()),
                 believe,
@@ -150,6 +153,7 @@ impl Running {
             volumes: VolumeServiceClient::new(channel.clone()),
             direct: BlockServiceClient::new(channel.clone()),
             upkeep: UpkeepServiceClient::new(channel.clone()),
+            bundles: BundleInternalServiceClient::new(channel.clone()),
             plugs: VolumeInternalServiceClient::new(channel),
             storage,
             blocks,
@@ -179,6 +183,7 @@ pub struct Running {
     pub volumes: VolumeServiceClient<Channel>,
     pub direct: BlockServiceClient<Channel>,
     pub upkeep: UpkeepServiceClient<Channel>,
+    pub bundles: BundleInternalServiceClient<Channel>,
     pub plugs: VolumeInternalServiceClient<Channel>,
     pub storage: Storage,
     blocks: BlockStore,
@@ -193,7 +198,7 @@ impl Running {
         storage.stop_transfers();
         drop((self.users, self.keys, self.internal, self.exports));
         drop((self.transfer, self.transfer_internal, stop));
-        drop((self.snapshots, self.volumes, self.direct, self.upkeep, self.plugs));
+        drop((self.snapshots, self.volumes, self.direct, self.upkeep, self.plugs, self.bundles));
         server.await.unwrap();
         storage.close().await;
         drop((storage, blocks));
@@ -368,33 +373,4 @@ pub fn freeze(pairs: &[(u64, u64)]) -> pb::EnsureVolumeSnapshotsRequest {
         description: "frozen".to_owned(),
         ..Default::default()
     }
-}
-
-pub fn header(format: &str, file_bytes: usize) -> pb::ImportHeader {
-    pb::ImportHeader {
-        description: "brought in".to_owned(),
-        format: format.to_owned(),
-        file_bytes: file_bytes as i64,
-        request_id: String::new(),
-    }
-}
-
-pub fn head(header: pb::ImportHeader) -> pb::ImportSnapshotRequest {
-    pb::ImportSnapshotRequest { part: Some(Part::Header(header)) }
-}
-
-pub fn piece(offset: i64, content: &[u8]) -> pb::ImportSnapshotRequest {
-    let content = content.to_vec().into();
-    pb::ImportSnapshotRequest { part: Some(Part::Data(pb::ImportData { offset, content })) }
-}
-
-/// A file in pieces; what is zero is left out, as the tool does.
-pub fn pieces(header: pb::ImportHeader, file: &[u8]) -> Vec<pb::ImportSnapshotRequest> {
-    let mut parts = vec![head(header)];
-    for (n, part) in file.chunks(256 << 10).enumerate() {
-        if part.iter().any(|byte| *byte != 0) {
-            parts.push(piece((n * (256 << 10)) as i64, part));
-        }
-    }
-    parts
 }

@@ -72,6 +72,20 @@ pub(crate) enum ImageCommand {
         #[arg(long, default_value = "")]
         format: String,
     },
+    /// Write an image of yours, all its disks and what it is, as a bundle that another vmint loads.
+    Save {
+        image: String,
+        /// The file to write: an OCI image layout in a tar.
+        file: PathBuf,
+    },
+    /// Make an image of a bundle that `save` wrote.
+    Load {
+        /// The bundle.
+        file: PathBuf,
+        /// The image's name; the bundle's if left out.
+        #[arg(long, default_value = "")]
+        name: String,
+    },
     /// End an image; what runs goes on.
     Deregister {
         image: String,

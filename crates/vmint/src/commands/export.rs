@@ -27,6 +27,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Writes a snapshot of the account's as a disk file.
 pub(crate) async fn run(client: &Client, snapshot: &str, file: &Path, format: &str) -> Result<()> {
     let format = if format.is_empty() { of_name(file)? } else { format.to_owned() };
+    let request =
+        StartExportRequest { snapshot_id: snapshot.to_owned(), format, request_id: request_id() };
+    let begun =
+        async { Ok::<_, Failure>(client.exports().start_export(request).await?.into_inner().task) };
+    write(client, file, begun).await
+}
+
+/// Follows the export that `begun` begins, and fetches its file.
+pub(crate) async fn write(
+    client: &Client,
+    file: &Path,
+    begun: impl Future<Output = Result<Option<ExportTask>>>,
+) -> Result<()> {
     // A file that is there is not overwritten.
     let part = part(file);
     if file.exists() {
@@ -36,10 +49,7 @@ pub(crate) async fn run(client: &Client, snapshot: &str, file: &Path, format: &s
         Failure::new(format!("{} cannot be written: {}", part.display(), plain(error)))
     };
     let out = File::create(&part).map_err(|error| unwritable(&error))?;
-    let request =
-        StartExportRequest { snapshot_id: snapshot.to_owned(), format, request_id: request_id() };
-    let task = client.exports().start_export(request).await?.into_inner().task;
-    let task = ended(client, task.ok_or_else(no_task)?).await?;
+    let task = ended(client, begun.await?.ok_or_else(no_task)?).await?;
     fetch(client, &task, &out, &part).await?;
     out.sync_all().map_err(|error| unwritable(&error))?;
     std::fs::rename(&part, file).map_err(|error| unwritable(&error))?;
@@ -56,6 +66,9 @@ pub(crate) async fn run(client: &Client, snapshot: &str, file: &Path, format: &s
         Output::Table => {
             let bytes = u64::try_from(task.file_bytes).unwrap_or_default();
             println!("exported  {}  {} {}", file.display(), task.format, size(bytes));
+            for (n, root) in task.content_roots.iter().enumerate() {
+                println!("disk      {n}  is {root}");
+            }
             Ok(())
         }
     }

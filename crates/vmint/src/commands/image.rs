@@ -1,5 +1,7 @@
 //! Images: list, show, register, share, copy, deregister.
 
+use std::path::Path;
+
 use tokio_stream::StreamExt as _;
 use vmint_api::{
     catalog::v1::{Architecture, Image, ImageState},
@@ -11,7 +13,8 @@ use vmint_api::{
 
 use super::{
     export,
-    import::{root_snapshot, show, state},
+    import::{self, root_snapshot, show, state},
+    upload,
 };
 use crate::{
     cli::{ImageCommand, Output, PublishArgs, ShareArgs},
@@ -51,6 +54,14 @@ pub(crate) async fn run(client: &Client, command: ImageCommand) -> Result<()> {
             let snapshot = root_snapshot(&get(client, &image).await?)?;
             export::run(client, &snapshot, &file, &format).await
         }
+        ImageCommand::Save { image, file } => {
+            let request = pb::SaveImageRequest { image_id: image, request_id: request_id() };
+            let begun = async {
+                Ok::<_, Failure>(client.gateway().save_image(request).await?.into_inner().task)
+            };
+            export::write(client, &file, begun).await
+        }
+        ImageCommand::Load { file, name } => load(client, &file, name).await,
         ImageCommand::Deregister { image, delete_snapshots, dry_run } => {
             let request = pb::DeregisterImageRequest {
                 image_id: get(client, &image).await?.image_id,
@@ -82,6 +93,21 @@ pub(crate) async fn run(client: &Client, command: ImageCommand) -> Result<()> {
             show(client, answer.image.ok_or_else(no_image)?)
         }
     }
+}
+
+/// Sends a bundle and makes an image of it.
+async fn load(client: &Client, file: &Path, name: String) -> Result<()> {
+    let upload_id = upload::send(client, file, "", None).await?;
+    let request = pb::LoadImageRequest { upload_id, name, request_id: request_id() };
+    let answer = client.gateway().load_image(request).await?.into_inner();
+    let image = made(client, answer.image).await?;
+    let task = answer.task.map(|task| task.task_id).unwrap_or_default();
+    if client.waits() && client.output() == Output::Table {
+        for disk in import::task(client, &task).await?.disks {
+            println!("disk      {}  is {}", disk.snapshot_id, disk.content_root);
+        }
+    }
+    show(client, image)
 }
 
 /// Looks an image up by id or own name.

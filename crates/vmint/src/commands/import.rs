@@ -6,8 +6,8 @@ use tokio_stream::StreamExt as _;
 use vmint_api::{
     catalog::v1::Image,
     storage::v1::{
-        DiskSource, GetSnapshotRequest, ImportTask, Snapshot, StartSnapshotImportRequest,
-        TransferState, WatchImportTaskRequest, disk_source::Source,
+        DiskSource, GetImportTaskRequest, GetSnapshotRequest, ImportTask, Snapshot,
+        StartSnapshotImportRequest, TransferState, WatchImportTaskRequest, disk_source::Source,
     },
 };
 
@@ -88,6 +88,13 @@ pub(crate) fn state(image: &Image) -> String {
     image.state().as_str_name().trim_start_matches("IMAGE_STATE_").to_lowercase()
 }
 
+/// Looks an import up.
+pub(crate) async fn task(client: &Client, task_id: &str) -> Result<ImportTask> {
+    let request = GetImportTaskRequest { task_id: task_id.to_owned() };
+    let found = client.transfer().get_import_task(request).await?.into_inner().task;
+    found.ok_or_else(no_task)
+}
+
 /// Takes a file in and makes a snapshot of it; what the file was found to be.
 pub(crate) async fn upload(
     client: &Client,
@@ -106,7 +113,7 @@ async fn snapshot(
     format: &str,
     description: &str,
 ) -> Result<(Snapshot, String)> {
-    let source = DiskSource { source: Some(source), format: format.to_owned() };
+    let source = DiskSource { source: Some(source), format: format.to_owned(), disk_index: None };
     let request = StartSnapshotImportRequest {
         source: Some(source),
         description: description.to_owned(),

@@ -1,6 +1,7 @@
 //! One case a kind of saga: what is asked, and what must be there afterwards.
 
 mod copies;
+mod imports;
 mod volumes;
 
 use futures::future::BoxFuture;
@@ -9,7 +10,7 @@ use vmint_api::{
     catalog::v1::{Image, ImageState},
     gateway::v1 as pb,
     launcher::v1::InstanceState,
-    storage::v1::{AttachmentState, DiskSource, TransferState, disk_source::Source},
+    storage::v1::{AttachmentState, TransferState},
     types::v1::{BlockDeviceMapping, EbsBlockDevice},
 };
 
@@ -22,6 +23,7 @@ use crate::{
 };
 
 use copies::{copy, fetch};
+use imports::{import, load};
 use volumes::{attach, detach, keep, share_snapshot};
 
 pub(super) struct Case {
@@ -116,6 +118,21 @@ pub(super) fn all() -> Vec<Case> {
                     && now.snapshots == before.snapshots + 2
                     && world.imports.len() == 1
                     && ended
+            },
+        },
+        // The same saga, from a bundle.
+        Case {
+            name: "import-image",
+            world: one,
+            call: |gateway| Box::pin(load(gateway)),
+            steps: &["begin", "record", "own", "convert", "available", "end"],
+            pivot: 4,
+            done: |world, before| {
+                let now = world.census();
+                let named = world.images.values().any(|image| image.name == "bundled");
+                now.available == before.available + 1
+                    && now.snapshots == before.snapshots + 2
+                    && named
             },
         },
         Case {
@@ -293,28 +310,6 @@ async fn register(gateway: Gateway) -> Result<(), Status> {
     assert_eq!((image.owner_id.as_str(), image.state()), (OWNER, ImageState::Available));
     assert_eq!(image.block_device_mappings[0].ebs.as_ref().unwrap().size_gib, 2);
     assert!(image.product_codes.is_empty());
-    Ok(())
-}
-
-async fn import(gateway: Gateway) -> Result<(), Status> {
-    let source = Source::Url("https://example.org/disk.qcow2".to_owned());
-    let disk = pb::ImportImageDisk {
-        source: Some(DiskSource { source: Some(source), format: String::new() }),
-        device_name: String::new(),
-    };
-    let request = pb::ImportImageRequest {
-        image: Some(Image { name: "brought in".to_owned(), ..Image::default() }),
-        disks: vec![disk.clone(), disk],
-        request_id: "import-1".to_owned(),
-        ..Default::default()
-    };
-    let answer = gateway.import_image(&owner(), request).await?;
-    let (image, task) = (answer.image.unwrap(), answer.task.unwrap());
-    assert_eq!(image.state(), ImageState::Pending);
-    assert_eq!(task.state(), TransferState::Active);
-    assert_eq!(task.image_id, image.image_id);
-    assert_eq!(image.root_device_name, "/dev/sda1");
-    assert_eq!(image.block_device_mappings[1].device_name, "/dev/sdb");
     Ok(())
 }
 

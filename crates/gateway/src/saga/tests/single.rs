@@ -269,3 +269,21 @@ async fn the_reconciler_releases_what_is_left_and_nothing_else() {
     let world = lab.world.lock();
     assert_eq!(world.volumes.keys().collect::<Vec<_>>(), [VOLUME]);
 }
+
+#[tokio::test]
+async fn only_its_owner_saves_an_image_and_only_while_it_is_there() {
+    let lab = Lab::new();
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    let save = pb::SaveImageRequest { image_id: IMAGE.to_owned(), request_id: String::new() };
+    let task = gateway.save_image(&owner(), save.clone()).await.unwrap().task.unwrap();
+    assert_eq!((task.image_id.as_str(), task.format.as_str()), (IMAGE, "bundle"));
+    let status = gateway.save_image(&other(), save.clone()).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::NotFound, "IMAGE_NOT_FOUND", "gateway"));
+    let request = pb::DeregisterImageRequest {
+        image_id: IMAGE.to_owned(),
+        ..pb::DeregisterImageRequest::default()
+    };
+    gateway.deregister_image(&owner(), request).await.unwrap();
+    let status = gateway.save_image(&owner(), save).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+}

@@ -2,6 +2,7 @@
 
 #![allow(unused_braces, reason = "a body of the macro is a block, however short")]
 
+mod bundles;
 mod catalog;
 mod copy;
 mod launcher;

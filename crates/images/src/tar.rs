@@ -1,38 +1,69 @@
 //! The headers of a tar, walked without taking anything out of it.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
-use super::bad;
 use crate::work::Work;
-use crate::{ImageError, Source};
+use crate::{Format, ImageError, Source};
 
 const BLOCK: u64 = 512;
 const BLOCK_LEN: usize = 512;
-/// The most members a package may have.
-pub(super) const MOST: usize = 1024;
 /// The most bytes of a long name or of a member's extended header.
 const MAX_EXTENDED: u64 = 64 << 10;
 /// What eleven octal digits hold; larger sizes are in the extended header alone.
 const MAX_OCTAL: u64 = 0o777_7777_7777;
 
-/// A plain file in the archive.
-pub(super) struct Member {
-    pub(super) name: Vec<u8>,
-    pub(super) data: Range<u64>,
+/// What an archive of a format may look like.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) format: Format,
+    /// The most files it may have.
+    pub(crate) most: usize,
+    /// What to say when there are more.
+    pub(crate) hint: &'static str,
+    /// Whether files may lie in folders.
+    pub(crate) folders: bool,
 }
 
-/// All members, if they are all plain files of the top folder and none comes twice.
-pub(super) fn members(source: &dyn Source, work: &Work<'_>) -> Result<Vec<Member>, ImageError> {
-    let mut walk = Walk { source, at: 0, headers: 0 };
+impl Rules {
+    fn bad(&self, what: &'static str, at: u64) -> ImageError {
+        ImageError::Malformed { format: self.format, what, at }
+    }
+
+    /// Whether this is the name of a file inside the archive, whoever reads it.
+    fn allow(&self, name: &[u8]) -> bool {
+        let plain = |part: &[u8]| {
+            let odd = part.iter().any(|byte| *byte == b'\\' || byte.is_ascii_control());
+            !part.is_empty() && part != b".." && part != b"." && !odd
+        };
+        let mut parts = name.split(|byte| *byte == b'/');
+        parts.all(plain) && (self.folders || !name.contains(&b'/'))
+    }
+}
+
+/// A plain file in the archive.
+pub(crate) struct Member {
+    pub(crate) name: Vec<u8>,
+    pub(crate) data: Range<u64>,
+}
+
+/// All members, if they are plain files where the rules allow them and none comes twice.
+pub(crate) fn members(
+    source: &dyn Source,
+    rules: Rules,
+    work: &Work<'_>,
+) -> Result<Vec<Member>, ImageError> {
+    let mut walk = Walk { source, rules, at: 0, headers: 0 };
     let mut members: Vec<Member> = Vec::new();
+    let mut names = HashSet::new();
     while let Some(member) = walk.next()? {
         work.tick(walk.at)?;
-        if members.len() >= MOST {
-            let hint = "a package has at most 1024 files";
-            return Err(ImageError::TooComplex { limit: work.limits.max_memory, hint });
+        if members.len() >= rules.most {
+            let (limit, hint) = (work.limits.max_memory, rules.hint);
+            return Err(ImageError::TooComplex { limit, hint });
         }
-        if members.iter().any(|other| other.name == member.name) {
-            return Err(bad("two files of the archive have one name", member.data.start));
+        if !names.insert(member.name.clone()) {
+            return Err(rules.bad("two files of the archive have one name", member.data.start));
         }
         members.push(member);
     }
@@ -40,12 +71,16 @@ pub(super) fn members(source: &dyn Source, work: &Work<'_>) -> Result<Vec<Member
 }
 
 /// The first member.
-pub(super) fn first<S: Source + ?Sized>(source: &S) -> Result<Option<Member>, ImageError> {
-    Walk { source, at: 0, headers: 0 }.next()
+pub(crate) fn first<S: Source + ?Sized>(
+    source: &S,
+    rules: Rules,
+) -> Result<Option<Member>, ImageError> {
+    Walk { source, rules, at: 0, headers: 0 }.next()
 }
 
 struct Walk<'a, S: ?Sized> {
     source: &'a S,
+    rules: Rules,
     at: u64,
     headers: usize,
 }
@@ -58,22 +93,28 @@ struct Extended {
 }
 
 impl<S: Source + ?Sized> Walk<'_, S> {
+    fn bad(&self, what: &'static str, at: u64) -> ImageError {
+        self.rules.bad(what, at)
+    }
+
     fn next(&mut self) -> Result<Option<Member>, ImageError> {
         let mut extended = Extended::default();
         loop {
             let at = self.at;
             let Some(header) = self.header()? else { return Ok(None) };
             self.headers += 1;
-            if self.headers > 3 * MOST {
-                return Err(bad("the archive has too many headers", at));
+            if self.headers > 3 * self.rules.most {
+                return Err(self.bad("the archive has too many headers", at));
             }
             let size = number(&header[124..136]);
-            let size = size.ok_or_else(|| bad("a size is not a number", at + 124))?;
+            let size = size.ok_or_else(|| self.bad("a size is not a number", at + 124))?;
             match header[156] {
                 b'0' | 0 => return self.member(&header, at, size, extended).map(Some),
                 b'x' => self.pax(size, &mut extended)?,
                 // Says things of all members: none that we need, and none that we would believe.
                 b'g' => self.pax(size, &mut Extended { name: Some(Vec::new()), size: Some(0) })?,
+                // A folder has no bytes and is never made.
+                b'5' if self.rules.folders && size == 0 => {}
                 b'L' if extended.name.is_none() => {
                     let mut name = self.take(size)?;
                     name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
@@ -81,7 +122,7 @@ impl<S: Source + ?Sized> Walk<'_, S> {
                 }
                 _ => {
                     let what = "the archive holds a link, a device, a folder or a sparse file";
-                    return Err(bad(what, at + 156));
+                    return Err(self.bad(what, at + 156));
                 }
             }
         }
@@ -94,7 +135,7 @@ impl<S: Source + ?Sized> Walk<'_, S> {
         }
         let mut header = [0; BLOCK_LEN];
         if self.at + BLOCK > self.source.len() {
-            return Err(bad("the archive is cut short", self.at));
+            return Err(self.bad("the archive is cut short", self.at));
         }
         self.source.read_at(self.at, &mut header)?;
         if header.iter().all(|byte| *byte == 0) {
@@ -103,7 +144,7 @@ impl<S: Source + ?Sized> Walk<'_, S> {
         let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
         let own: u64 = header[148..156].iter().map(|byte| u64::from(*byte)).sum();
         if number(&header[148..156]) != Some(sum - own + 8 * u64::from(b' ')) {
-            return Err(bad("a header's checksum is wrong", self.at + 148));
+            return Err(self.bad("a header's checksum is wrong", self.at + 148));
         }
         self.at += BLOCK;
         Ok(Some(header))
@@ -121,16 +162,12 @@ impl<S: Source + ?Sized> Walk<'_, S> {
             Some(real) if real == size => real,
             // The header cannot hold it: then it must not pretend to.
             Some(real) if real > MAX_OCTAL && matches!(size, 0 | MAX_OCTAL) => real,
-            Some(_) => return Err(bad("a file has two sizes", at + 124)),
+            Some(_) => return Err(self.bad("a file has two sizes", at + 124)),
         };
         let name = extended.name.unwrap_or_else(|| name(header));
         let name = name.strip_prefix(b"./").map_or(name.clone(), <[u8]>::to_vec);
-        let plain = !name.is_empty()
-            && name != b".."
-            && name != b"."
-            && !name.iter().any(|byte| matches!(byte, b'/' | b'\\') || byte.is_ascii_control());
-        if !plain {
-            return Err(bad("a file's name is a path", at));
+        if !self.rules.allow(&name) {
+            return Err(self.bad("a file's name is a path", at));
         }
         Ok(Member { name, data: self.skip(size)? })
     }
@@ -139,7 +176,8 @@ impl<S: Source + ?Sized> Walk<'_, S> {
     fn skip(&mut self, size: u64) -> Result<Range<u64>, ImageError> {
         let start = self.at;
         let end = start.checked_add(size).filter(|end| *end <= self.source.len());
-        let end = end.ok_or_else(|| bad("a file runs past the archive's end", start - BLOCK))?;
+        let end =
+            end.ok_or_else(|| self.bad("a file runs past the archive's end", start - BLOCK))?;
         // Some tools leave out what would fill the very last block.
         self.at = end.next_multiple_of(BLOCK).min(self.source.len());
         Ok(start..end)
@@ -147,7 +185,7 @@ impl<S: Source + ?Sized> Walk<'_, S> {
 
     fn take(&mut self, size: u64) -> Result<Vec<u8>, ImageError> {
         if size > MAX_EXTENDED {
-            return Err(bad("an extended header is larger than 64 KiB", self.at));
+            return Err(self.bad("an extended header is larger than 64 KiB", self.at));
         }
         let range = self.skip(size)?;
         let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
@@ -159,7 +197,8 @@ impl<S: Source + ?Sized> Walk<'_, S> {
     fn pax(&mut self, size: u64, extended: &mut Extended) -> Result<(), ImageError> {
         let at = self.at;
         let bytes = self.take(size)?;
-        let wrong = || bad("an extended header is not understood", at);
+        let rules = self.rules;
+        let wrong = || rules.bad("an extended header is not understood", at);
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             let space = rest.iter().position(|byte| *byte == b' ').ok_or_else(wrong)?;
@@ -175,7 +214,7 @@ impl<S: Source + ?Sized> Walk<'_, S> {
                 _ => key.starts_with(b"GNU.sparse") || key == b"linkpath",
             };
             if again {
-                return Err(bad("an extended header says too much", at));
+                return Err(self.bad("an extended header says too much", at));
             }
             rest = after;
         }

@@ -1,0 +1,141 @@
+//! Images as bundles: written with all their disks, and looked into.
+
+use std::{fs::File, io};
+
+use vmint_blocks::{BLOCK_BYTES, BlocksError, Names, Outline, REGION_BYTES, Root, Tree};
+use vmint_ids::{AccountId, ImageId, SnapshotId, UploadId};
+use vmint_images::{
+    Limits,
+    bundle::{self, Registration},
+    write::BundleWriter,
+};
+use vmint_store::Asked;
+
+use crate::{
+    Content, Result, Storage, StorageError,
+    export_task::{ExportFormat, ExportTask},
+    store::uploads,
+    transfers::Job,
+};
+
+/// Stretches looked for at once.
+const REGIONS: usize = 64;
+
+impl Storage {
+    /// Begins to write an image as a bundle; the first of its disks is the root.
+    pub(crate) async fn start_bundle(
+        &self,
+        account: AccountId,
+        image: ImageId,
+        registration: Registration,
+        disks: Vec<SnapshotId>,
+        asked: Asked,
+    ) -> Result<ExportTask> {
+        if disks.is_empty() || disks.len() > bundle::MAX_DISKS {
+            let why = "it has no disk with data, or more than 64";
+            return Err(StorageError::NotSaved { id: image, why });
+        }
+        let around = Some((image, registration));
+        self.begin_export(account, disks, ExportFormat::Bundle, around, asked).await
+    }
+
+    /// What an upload's bundle says of its image.
+    pub(crate) async fn describe_bundle(
+        &self,
+        account: AccountId,
+        upload: UploadId,
+    ) -> Result<Registration> {
+        let found = uploads::owned(self.records.store(), upload, account)?;
+        if !found.is_complete() {
+            let missing = found.file_bytes.saturating_sub(found.durable.bytes());
+            return Err(StorageError::UploadIncomplete { id: upload, missing });
+        }
+        let path = self.transfers.upload(upload);
+        let note =
+            Self::blocking(move || Ok(bundle::describe(File::open(path)?, &Limits::default())?));
+        note.await?.image.ok_or_else(|| StorageError::Invalid {
+            field: "upload_id",
+            what: "bundle",
+            value: upload.to_string(),
+            rule: "it holds a disk without an image: import it as a snapshot".to_owned(),
+        })
+    }
+
+    /// Writes the disks of an export and what is around them; what they are
+    /// called wherever they are.
+    pub(super) fn write_bundle(
+        &self,
+        task: &ExportTask,
+        file: File,
+        job: &Job,
+    ) -> Result<(File, Vec<Root>)> {
+        let contents = task.contents();
+        let all = contents.iter().map(|content| content.size_bytes).sum::<u64>().max(1);
+        let mut out = BundleWriter::new(file, &self.staging()?);
+        let (mut roots, mut before) = (Vec::new(), 0);
+        for content in contents {
+            let tree = self.tree(&content)?;
+            out.begin_disk(content.size_bytes)?;
+            let mut went = |bytes: u64| {
+                job.at((before + bytes.min(content.size_bytes)).saturating_mul(100) / all);
+                if job.stop.is_cancelled() { Err(StorageError::Cancelled) } else { Ok(()) }
+            };
+            let root = write_disk(&tree, &mut out, &mut went)?;
+            out.end_disk(root.to_bytes())?;
+            roots.push(root);
+            before += content.size_bytes;
+        }
+        let registration = task.image.as_ref().map(|image| image.registration.clone());
+        Ok((out.finish(registration)?, roots))
+    }
+
+    /// What a content is called wherever it is. Reads all of it.
+    pub(super) fn open_root(
+        &self,
+        content: &Content,
+        going_on: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<Root> {
+        let mut stopped = None;
+        let root = self.tree(content)?.root_in(&Names::open(), &mut |_| {
+            going_on().map_err(|error| {
+                stopped = Some(error);
+                BlocksError::Source(io::ErrorKind::Interrupted.into())
+            })
+        });
+        match stopped {
+            Some(error) => Err(error),
+            None => Ok(root?),
+        }
+    }
+}
+
+/// Writes a disk's chunks; what the disk is called wherever it is.
+fn write_disk(
+    tree: &Tree,
+    out: &mut BundleWriter,
+    went: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<Root> {
+    let names = Names::open();
+    let mut outline = Outline::new(names);
+    let (mut first, mut bytes) = (0, Vec::new());
+    loop {
+        let regions = tree.regions(first, REGIONS)?;
+        let Some(last) = regions.last() else { return Ok(outline.finish()) };
+        first = last + 1;
+        for region in regions {
+            let Some(leaf) = tree.recast(region, &names)? else { continue };
+            outline.leaf(region, &leaf)?;
+            for place in &leaf.places {
+                let at = place.offset(region);
+                // The last chunk of a disk reaches over its end, with zeros.
+                let there = usize::try_from(tree.size_bytes().saturating_sub(at));
+                let there = there.unwrap_or(usize::MAX).min(place.bytes());
+                bytes.clear();
+                bytes.resize(place.bytes(), 0);
+                tree.read_at(at, &mut bytes[..there])?;
+                out.chunk(at / BLOCK_BYTES as u64, &bytes)?;
+            }
+            went((region + 1) * REGION_BYTES)?;
+        }
+    }
+}
