@@ -1,6 +1,12 @@
 //! Verified chunks and nodes in memory, bounded by bytes, each loaded once at a time.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -103,9 +109,17 @@ pub(crate) struct Cache {
     shards: Vec<Mutex<Shard>>,
     room: usize,
     flights: Mutex<HashMap<Key, Arc<Flight>>>,
+    /// Chunks of data that were loaded, and their bytes.
+    loads: AtomicU64,
+    loaded_bytes: AtomicU64,
 }
 
 impl Cache {
+    /// How many chunks of data were loaded since the start, and their bytes.
+    pub(crate) fn loaded(&self) -> (u64, u64) {
+        (self.loads.load(Ordering::Relaxed), self.loaded_bytes.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn new(bytes: usize) -> Self {
         // A shard must hold several of the largest chunks to be of use.
         let shards = (bytes >> 20).clamp(1, SHARDS);
@@ -113,6 +127,8 @@ impl Cache {
             shards: (0..shards).map(|_| Mutex::default()).collect(),
             room: bytes / shards,
             flights: Mutex::default(),
+            loads: AtomicU64::new(0),
+            loaded_bytes: AtomicU64::new(0),
         }
     }
 
@@ -139,6 +155,10 @@ impl Cache {
                 return Ok(value);
             }
             let value = Arc::new(load()?);
+            if let Value::Data(bytes) = &*value {
+                self.loads.fetch_add(1, Ordering::Relaxed);
+                self.loaded_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
             self.shard(&key).lock().insert(key, value.clone(), self.room);
             landing.land(&value);
             return Ok(value);

@@ -23,6 +23,7 @@ mod edit;
 mod error;
 mod fold;
 mod graft;
+mod here;
 mod id;
 mod index;
 mod ingest;

@@ -75,6 +75,9 @@ pub struct Stats {
     /// Chunks in quarantine.
     pub damaged: u64,
     pub cache_bytes: u64,
+    /// Chunks of data that were read into the cache since the start, and their bytes.
+    pub loads: u64,
+    pub loaded_bytes: u64,
     /// Parts of a MiB that were fetched from an object store, and bytes of them on this host.
     pub fetched_parts: u64,
     pub host_cache_bytes: u64,
@@ -208,6 +211,7 @@ impl BlockStore {
         let size = |pack: &u32| inner.packs.bytes(*pack).unwrap_or(0);
         let (fetched_parts, host_cache_bytes) = inner.packs.fetched();
         let (trash_packs, trash_bytes) = inner.trash.size();
+        let (loads, loaded_bytes) = inner.cache.loaded();
         Stats {
             chunks: inner.index.len() as u64,
             raw_bytes,
@@ -219,6 +223,8 @@ impl BlockStore {
             trash_reads: inner.trash_reads.load(Ordering::Relaxed),
             damaged: inner.quarantine.len() as u64,
             cache_bytes: inner.cache.bytes() as u64,
+            loads,
+            loaded_bytes,
             fetched_parts,
             host_cache_bytes,
         }

@@ -183,6 +183,10 @@ impl Tree {
         }
     }
 
+    pub(crate) fn store(&self) -> &Inner {
+        &self.0.store
+    }
+
     pub(crate) fn shares_store(&self, store: &Arc<Inner>) -> bool {
         Arc::ptr_eq(&self.0.store, store)
     }

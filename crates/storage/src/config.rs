@@ -34,6 +34,9 @@ pub struct Config {
     pub upload_seconds: u64,
     /// How long the file of an export is kept, in seconds.
     pub export_seconds: u64,
+    /// How long the first boot from an image is watched, so that what it reads is read ahead for
+    /// the next one, in seconds; 0 for never.
+    pub boot_trace_seconds: u64,
     /// How disks are fetched from elsewhere.
     pub fetch: Fetch,
     /// The most that one account may have.
@@ -131,6 +134,7 @@ impl Config {
             bucket: None,
             upload_seconds: 7 * 24 * 3600,
             export_seconds: 24 * 3600,
+            boot_trace_seconds: 60,
             fetch: Fetch::default(),
             quota: Quota::default(),
             regions: BTreeMap::new(),

@@ -4,9 +4,10 @@
 //! need it and whom it is shared with; `volumes.v1` by id, with indexes by
 //! account and by instance; `keys.v1`, `default-keys.v1` and `lineages.v1`, what
 //! data at rest are encrypted under; `uploads.v1`, `imports.v1` and `exports.v1`,
-//! what is on its way in or out, with indexes by account; `scrubs.v1`, the last
-//! scrub; `held.v1`, how much each account has; `requests.v1`, answers already
-//! given; `epochs.v1`, which gateway speaks.
+//! what is on its way in or out, with indexes by account; `boot-sets.v1`, what a
+//! boot reads of a content; `scrubs.v1`, the last scrub; `held.v1`, how much each
+//! account has; `requests.v1`, answers already given; `epochs.v1`, which gateway
+//! speaks.
 //!
 //! Invariants: a completed snapshot's content never changes and is in the
 //! block store; a snapshot that an image needs is not deleted; every attached
@@ -17,6 +18,7 @@
 //! or goes at the next start.
 
 mod block_token;
+mod boot_set;
 mod config;
 mod content_label;
 mod damage;

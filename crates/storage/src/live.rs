@@ -15,7 +15,11 @@ use vmint_blocks::Tree;
 use vmint_disk::{Base, Export, Volume as Disk};
 use vmint_ids::VolumeId;
 
-use crate::{Content, Result, StorageError, Volume, data_keys::DataKeys};
+use crate::{
+    Content, Result, StorageError, Volume,
+    boot_set::{Recorder, Watched},
+    data_keys::DataKeys,
+};
 
 /// The socket's name in the directory that is a volume's capability. The
 /// directory's name can't be guessed, so the socket itself may be open to the
@@ -69,6 +73,17 @@ impl Live {
         volume: &Volume,
         tree: impl Fn(&Content) -> Result<Tree>,
     ) -> Result<Arc<Open>> {
+        self.ensure_watched(volume, tree, None)
+    }
+
+    /// As [`Self::ensure`]; if the volume is new, what is read of its base is
+    /// written down.
+    pub(crate) fn ensure_watched(
+        &self,
+        volume: &Volume,
+        tree: impl Fn(&Content) -> Result<Tree>,
+        watch: Option<Arc<Recorder>>,
+    ) -> Result<Arc<Open>> {
         // Held throughout: two openings of one volume must not race.
         let mut all = self.open.lock();
         if let Some(open) = all.get(&volume.id) {
@@ -92,7 +107,10 @@ impl Live {
             Err(vmint_disk::DiskError::Missing(_)) => {
                 let label = volume.base.map(|content| content.to_string());
                 let base = volume.base.as_ref().map(&tree).transpose()?;
-                let base = base.map(|tree| Arc::new(tree) as Arc<dyn Base>);
+                let base = base.map(|tree| match watch {
+                    Some(recorder) => Arc::new(Watched { tree, recorder }) as Arc<dyn Base>,
+                    None => Arc::new(tree),
+                });
                 let base = label.as_deref().zip(base);
                 let disk = Disk::create_with(&dir, volume.size_bytes, base, key.as_ref())?;
                 disk.flush()?;

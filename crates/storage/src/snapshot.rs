@@ -8,7 +8,7 @@ use vmint_ids::{AccountId, ImageId, KmsKeyId, LineageId, ProductCode, SnapshotId
 use crate::{sharing::Sharing, tag::Tags};
 
 /// What a disk holds: a tree of blocks and how much of it is disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Content {
     /// Whose deduplication domain the blocks are in: the account that brought
     /// the first ancestor in. Descendants stay there, whoever owns them.

@@ -111,6 +111,7 @@ fn loading(account: &str, upload: &str) -> pb::EnsureImportRequest {
         image_id: image(2),
         description: String::new(),
         disks: vec![disk(0), disk(1)],
+        ..Default::default()
     }
 }
 

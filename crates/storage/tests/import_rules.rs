@@ -34,7 +34,7 @@ async fn sent(running: &mut Running, disk: &[u8], base: &str) -> String {
 
 fn ask(upload: String, encrypted: bool) -> pb::StartSnapshotImportRequest {
     let source = Some(Source::UploadId(upload));
-    let source = Some(pb::DiskSource { source, format: "raw".to_owned() });
+    let source = Some(pb::DiskSource { source, format: "raw".to_owned(), disk_index: None });
     pb::StartSnapshotImportRequest { source, encrypted, ..Default::default() }
 }
 

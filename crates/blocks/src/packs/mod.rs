@@ -5,7 +5,7 @@ mod object;
 mod options;
 mod segments;
 
-use std::{collections::BTreeSet, fmt, fs::File, io, sync::Arc};
+use std::{collections::BTreeSet, fmt, fs::File, io, ops::Range, sync::Arc};
 
 pub(crate) use local::LocalPacks;
 pub(crate) use object::ObjectPacks;
@@ -69,6 +69,12 @@ pub(crate) trait PackStore: fmt::Debug + Send + Sync {
 
     /// Deletes a pack from the trash.
     fn delete(&self, number: u32) -> io::Result<()>;
+
+    /// Whether a stretch of a pack can be read without asking an object store.
+    fn is_here(&self, number: u32, stretch: Range<u64>) -> bool {
+        let _ = (number, stretch);
+        true
+    }
 
     /// Packs fetched from afar, in parts of a MiB, and bytes of them held here.
     fn fetched(&self) -> (u64, u64) {

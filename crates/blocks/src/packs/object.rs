@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     future::Future,
     io::{self, Write as _},
+    ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
@@ -291,6 +292,12 @@ impl PackStore for ObjectPacks {
             bytes.copy_from_slice(&self.range(number, offset, end)?);
         }
         Ok(())
+    }
+
+    fn is_here(&self, number: u32, stretch: Range<u64>) -> bool {
+        let mut parts = stretch.start / SEGMENT..stretch.end.div_ceil(SEGMENT);
+        let key = |part| (number, u32::try_from(part).unwrap_or(u32::MAX));
+        self.spooled(number).is_some() || parts.all(|part| self.segments.has(key(part)))
     }
 
     fn distrust(&self, number: u32) {

@@ -84,6 +84,10 @@ impl Segments {
         self.state.lock().bytes
     }
 
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.state.lock().held.contains_key(&key)
+    }
+
     fn path(&self, (pack, part): Key) -> PathBuf {
         self.dir.join(format!("{pack}-{part}"))
     }

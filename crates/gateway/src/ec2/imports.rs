@@ -209,7 +209,7 @@ async fn cancel_import_task(mut call: Call) -> Answer {
 fn source(disk: &mut Params) -> Result<DiskSource, Error> {
     let url = disk.need("Url")?;
     let format = disk.text("Format")?.unwrap_or_default().to_ascii_lowercase();
-    Ok(DiskSource { source: Some(Source::Url(url)), format })
+    Ok(DiskSource { source: Some(Source::Url(url)), format, disk_index: None })
 }
 
 /// Whether and with which key something is to be encrypted.

@@ -190,6 +190,7 @@ pub(super) fn volume(volume: &Volume, written_bytes: u64) -> pb::Volume {
         attachment_state: attached.map(|at| plug(at.plug)).unwrap_or_default().into(),
         attach_time: attached.map(|at| time(at.attached_ms)),
         boot: attached.is_some_and(|at| at.boot),
+        hydrated_percent: None,
     }
 }
 

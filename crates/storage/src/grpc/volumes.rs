@@ -65,7 +65,9 @@ impl VolumeService for Volumes {
         let account = account_of(Caller::of_account(&request)?).map_err(status)?;
         let wanted = id("volume_id", &request.get_ref().volume_id).map_err(status)?;
         let found = volumes::owned(self.0.records.store(), wanted, account).map_err(status)?;
-        let shown = volume(&found, self.0.written_bytes(&found));
+        let mut shown = volume(&found, self.0.written_bytes(&found));
+        let hydrated = self.0.hydrated_percent(&found).await.map_err(status)?;
+        shown.hydrated_percent = hydrated.and_then(|percent| i32::try_from(percent).ok());
         Ok(Response::new(pb::GetVolumeResponse { volume: Some(shown) }))
     }
 

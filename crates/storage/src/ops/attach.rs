@@ -75,7 +75,8 @@ impl Storage {
         Self::blocking(move || {
             let mut served = Vec::new();
             for volume in made {
-                storage.live.ensure(&volume, |content| storage.tree(content))?;
+                let watch = storage.boots(&volume)?;
+                storage.live.ensure_watched(&volume, |content| storage.tree(content), watch)?;
                 let capability = volume.attachment.as_ref().map(|at| at.capability.clone());
                 let socket = storage.live.socket(&capability.unwrap_or_default());
                 served.push((volume, socket));

@@ -7,7 +7,7 @@ impl Storage {
     /// how many bytes.
     pub async fn collect(&self) -> Result<u64> {
         let storage = self.clone();
-        Self::blocking(move || {
+        let (deleted_bytes, labels) = Self::blocking(move || {
             // Begun before the list is made, so that nothing made meanwhile is
             // missed.
             let collection = storage.blocks.begin_collect();
@@ -15,13 +15,16 @@ impl Storage {
                 let _alone = storage.listing.blocking_write();
                 storage.needed()?
             };
+            let labels = needed.iter().map(|(_, content)| content.to_string()).collect();
             let needed = needed.into_iter().map(|(_, content)| {
                 let (domain, root) = storage.root_of(&content);
                 (domain, root, content.size_bytes)
             });
             let report = collection.sweep(needed, Some(storage.config.trash()))?;
-            Ok(report.deleted_bytes)
+            Ok((report.deleted_bytes, labels))
         })
-        .await
+        .await?;
+        self.forget_boots(&labels).await?;
+        Ok(deleted_bytes)
     }
 }

@@ -1,6 +1,7 @@
 //! What can be done with bytes, one file to a verb.
 
 mod attach;
+mod boot;
 mod bundle;
 mod check;
 mod collect;
@@ -101,6 +102,8 @@ pub struct Storage {
     /// How the internet is reached.
     pub(crate) net: Arc<dyn fetch::Net>,
     pub(crate) regions: Arc<Regions>,
+    /// First boots that are being watched.
+    boots: Arc<boot::Boots>,
 }
 
 /// Which step of which saga asks.
@@ -124,6 +127,7 @@ impl Storage {
             transfers,
             net,
             regions: Arc::new(Regions::new(&config.regions)),
+            boots: Arc::default(),
             records: Records::new(store),
             blocks,
             live: Arc::new(live),

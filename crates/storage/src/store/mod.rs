@@ -1,5 +1,6 @@
 //! What storage keeps, and how it is found again.
 
+pub(crate) mod boot_sets;
 pub(crate) mod exports;
 pub(crate) mod held;
 pub(crate) mod import_tasks;

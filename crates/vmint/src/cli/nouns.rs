@@ -191,6 +191,8 @@ pub(crate) enum VolumeCommand {
         #[arg(long = "filter", value_name = "NAME=VALUE")]
         filters: Vec<String>,
     },
+    /// Show one volume, and how much of what it was made of lies on the host.
+    Show { volume: String },
     /// Make a volume, empty or of a snapshot.
     Create {
         /// In GiB; of a snapshot, at least as much as it has.

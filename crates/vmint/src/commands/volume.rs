@@ -17,6 +17,16 @@ use crate::{
 pub(crate) async fn run(client: &Client, command: VolumeCommand) -> Result<()> {
     match command {
         VolumeCommand::List { filters } => list(client, &filters).await,
+        VolumeCommand::Show { volume } => {
+            let request = GetVolumeRequest { volume_id: volume };
+            let volume = client.volumes().get_volume(request).await?.into_inner().volume;
+            show(client, volume.as_slice())?;
+            let percent = volume.and_then(|volume| volume.hydrated_percent);
+            if let (Output::Table, Some(percent)) = (client.output(), percent) {
+                println!("{percent} % of its base is on the host");
+            }
+            Ok(())
+        }
         VolumeCommand::Create { size_gib, snapshot, encrypt, tags } => {
             let request = CreateVolumeRequest {
                 snapshot_id: snapshot,
