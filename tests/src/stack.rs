@@ -47,6 +47,8 @@ pub struct Stack {
     listen: SocketAddr,
     setting: Setting,
     up: Option<Child>,
+    /// Services that run without it.
+    served: BTreeMap<&'static str, Child>,
     accounts: BTreeMap<String, Account>,
 }
 
@@ -64,7 +66,8 @@ impl Stack {
             made.expect("a temporary directory").keep()
         });
         let listen = free_ports(setting.regions.len().max(1));
-        let mut this = Self { data, listen, setting, up: None, accounts: BTreeMap::new() };
+        let (served, accounts) = (BTreeMap::new(), BTreeMap::new());
+        let mut this = Self { data, listen, setting, up: None, served, accounts };
         this.up().await;
         this.sign_in();
         this
@@ -125,6 +128,23 @@ impl Stack {
         let Some(mut up) = self.up.take() else { return };
         processes::signal(up.id(), Signal::TERM);
         until("the end of `vmint up`", SOON, async || up.try_wait().ok().flatten()).await;
+    }
+
+    /// Runs one service as a service manager would, without `vmint up`, which must be down.
+    pub async fn serve(&mut self, service: &'static str) {
+        if let Some(mut old) = self.served.remove(service) {
+            let _ = old.wait();
+        }
+        let log = self.data.join("logs").join(format!("{service}.log"));
+        let log = fs::OpenOptions::new().append(true).create(true).open(log);
+        let log = log.expect("the service's log");
+        let mut command = Command::new(program());
+        command.args(["serve", service, "--config"]);
+        command.arg(self.data.join("settings").join(format!("{service}.toml")));
+        command.current_dir(&self.data).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("the service's log")).stderr(log);
+        self.served.insert(service, command.spawn().expect("the binary can be run"));
+        self.back(service, 0).await;
     }
 
     #[must_use]
@@ -310,6 +330,9 @@ impl Drop for Stack {
         }
         for (place, service) in self.places().iter().flat_map(|p| SERVICES.map(|s| (p, s))) {
             processes::service(place, service).into_iter().for_each(processes::kill9);
+        }
+        for child in self.served.values_mut() {
+            let _ = child.wait();
         }
         if let Err(error) = fs::remove_dir_all(&self.data) {
             eprintln!("{} cannot be removed: {error}", self.data.display());
