@@ -14,7 +14,10 @@ use vmint_api::{
     },
     marketplace::v1::{self as market, marketplace_service_client::MarketplaceServiceClient},
     permissions::v1::permissions_service_client::PermissionsServiceClient,
-    storage::v1::{self as storage, storage_service_client::StorageServiceClient},
+    storage::v1::{
+        self as storage, storage_service_client::StorageServiceClient,
+        transfer_service_client::TransferServiceClient,
+    },
     types::v1::{BlockDeviceMapping, EbsBlockDevice},
 };
 use vmint_rpc::{Channel, ServiceAddress, connect_plain, new_request_id};
@@ -86,6 +89,11 @@ impl Account {
     #[must_use]
     pub fn storage(&self) -> StorageServiceClient<Channel> {
         StorageServiceClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    #[must_use]
+    pub fn transfers(&self) -> TransferServiceClient<Channel> {
+        TransferServiceClient::new(self.channel()).max_decoding_message_size(MAX_MESSAGE)
     }
 
     /// Everything of one's own that the launcher knows.

@@ -32,6 +32,8 @@ pub struct Setting {
     pub regions: Vec<&'static str>,
     /// Keep machines on paper.
     pub simulated: bool,
+    /// What `vmint up` is told besides.
+    pub args: Vec<&'static str>,
 }
 
 /// An access key of an account in every region: id and secret.
@@ -93,6 +95,7 @@ impl Stack {
         if self.setting.simulated {
             command.arg("--simulated");
         }
+        command.args(&self.setting.args);
         if let Some(path) = &self.setting.path {
             command.env("PATH", path);
         }

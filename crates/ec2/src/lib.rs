@@ -6,7 +6,7 @@
 //!   the handler and the compatibility page both come from it.
 //! - [`sigv4`] verifies signatures, in headers and in query strings.
 //! - [`ebs`] and [`json`] are the REST-JSON and JSON-1.1 services, [`ssm`] what
-//!   parameters are asked for.
+//!   parameters are asked for. [`s3`] is what of S3 there is.
 //!
 //! Everything here is bounded: bodies, parameters, depth, list indexes, values.
 
@@ -17,6 +17,7 @@ pub mod json;
 mod operation;
 pub mod query;
 pub mod reply;
+pub mod s3;
 pub mod sigv4;
 pub mod ssm;
 pub mod stamp;

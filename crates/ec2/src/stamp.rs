@@ -26,6 +26,12 @@ pub fn basic(at: OffsetDateTime) -> String {
     at.to_offset(time::UtcOffset::UTC).format(BASIC).unwrap_or_default()
 }
 
+/// `Sun, 31 Jan 2027 23:59:59 GMT`, as HTTP has times.
+#[must_use]
+pub fn rfc822(at: OffsetDateTime) -> String {
+    at.to_offset(time::UtcOffset::UTC).format(RFC822).unwrap_or_default()
+}
+
 /// Reads what [`basic`] writes.
 #[must_use]
 pub fn parse_basic(text: &str) -> Option<OffsetDateTime> {

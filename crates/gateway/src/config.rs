@@ -24,6 +24,10 @@ pub struct Config {
     /// `aws-backup-vault`, which EC2's clients ask for images by.
     #[serde(default)]
     pub owner_aliases: BTreeMap<String, Vec<AccountId>>,
+    /// Whole accounts may be emptied by the operator. Only for deployments that
+    /// tests run against.
+    #[serde(default)]
+    pub test_mode: bool,
 }
 
 fn local() -> String {
@@ -70,6 +74,7 @@ impl Config {
             regions: BTreeMap::new(),
             limits: Limits::default(),
             owner_aliases: BTreeMap::new(),
+            test_mode: false,
         }
     }
 }

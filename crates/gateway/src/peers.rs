@@ -27,6 +27,8 @@ use vmint_api::{
         bundle_internal_service_client::BundleInternalServiceClient as Bundles,
         copy_internal_service_client::CopyInternalServiceClient as Copies,
         key_service_client::KeyServiceClient as Keys,
+        object_internal_service_client::ObjectInternalServiceClient as OwnFiles,
+        object_service_client::ObjectServiceClient,
         snapshot_service_client::SnapshotServiceClient as Snapshots,
         storage_internal_service_client::StorageInternalServiceClient as Storage,
         storage_service_client::StorageServiceClient as Disks,
@@ -44,6 +46,10 @@ pub(crate) const SERVICES: [&str; 5] =
 
 /// Pages of a thousand records are larger than tonic expects.
 const LARGEST_ANSWER: usize = 16 << 20;
+/// What an object may take on its way.
+const OBJECT: Duration = Duration::from_hours(1);
+/// What users may ask of buckets and objects.
+pub(crate) type Objects = ObjectServiceClient<Channel>;
 /// What one attempt at a step may take; a service cuts off at a minute.
 const STEP: Duration = Duration::from_secs(55);
 
@@ -91,6 +97,12 @@ impl Peers {
         Some(self.channels.get(service)?.acting(&self.signer, caller))
     }
 
+    /// What users may ask of buckets and objects; with time for what is large.
+    pub(crate) fn objects(&self, caller: &Caller) -> Objects {
+        let channel = self.of("storage").deadline(OBJECT).acting(&self.signer, caller);
+        ObjectServiceClient::new(channel).max_decoding_message_size(LARGEST_ANSWER)
+    }
+
     clients! {
         catalog: Catalog of "catalog";
         /// What users may ask the catalog.
@@ -118,9 +130,11 @@ impl Peers {
         accounts: Accounts of "permissions";
         /// What users may ask of keys.
         keys: Keys of "storage";
-        /// What users may ask of imports.
+        /// What users may ask of uploads and imports.
         imports: Imports of "storage";
         transfers: Transfers of "storage";
+        /// What sagas ask of an account's files.
+        own_files: OwnFiles of "storage";
         copies: Copies of "storage";
         bundles: Bundles of "storage";
     }

@@ -17,10 +17,10 @@ use vmint_store::{Options, Store, StoreError};
 use crate::{
     Config, Limits,
     door::{self, Buckets, Door, Sessions},
-    ec2::{Aliases, Front, Regions},
+    ec2::{Aliases, Front, Groups, Regions},
     grpc::Grpc,
     health,
-    ops::{Gateway, kinds},
+    ops::{Gateway, kinds, purge},
     peers::Peers,
     reconcile,
     saga::{Calm, Executor, Tuning},
@@ -79,7 +79,10 @@ pub async fn bind(config: &Config) -> Result<Bound, StartError> {
     let store = opened.await.unwrap_or(Err(StoreError::Closed))?;
     let regions = Regions::new(config.region.clone(), config.regions.clone());
     let aliases = config.owner_aliases.clone();
-    let mut bound = Bound::assemble(listen, peers, store, config.limits, regions, aliases).await?;
+    let limits = config.limits;
+    let mode = config.test_mode;
+    let assembled = Bound::assemble(listen, peers, store, limits, regions, aliases, mode);
+    let mut bound = assembled.await?;
     bound.identity = Some(identity);
     bound.connections = config.service.max_connections;
     bound.streams = config.service.max_streams;
@@ -118,18 +121,22 @@ impl Bound {
         limits: Limits,
         regions: Regions,
         aliases: Aliases,
+        test_mode: bool,
     ) -> Result<Self, StartError> {
         let public = door::public_services();
         Policies::ours().check_complete(public.iter().map(String::as_str))?;
         let listener = listener(listen).await?;
         let tuning = Tuning { open_at_most: limits.open_sagas, ..Tuning::default() };
-        let sagas = Executor::open(store.clone(), kinds(&peers), tuning, Arc::new(Calm)).await?;
+        let purge = purge(&peers, Arc::new(Groups::new(store.clone())));
+        let kinds = kinds(&peers).with(purge);
+        let sagas = Executor::open(store.clone(), kinds, tuning, Arc::new(Calm)).await?;
         let draining = CancellationToken::new();
         let gateway = Gateway {
             peers: peers.clone(),
             sagas,
             draining: draining.clone(),
             streams: TaskTracker::new(),
+            test_mode,
         };
         let health = HealthReporter::new();
         let metrics = Metrics::new(GATEWAY);

@@ -20,6 +20,8 @@ pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 /// Why storage did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
+    #[error(transparent)]
+    Object(#[from] crate::ObjectError),
     #[error("snapshot {id} does not exist")]
     NoSuchSnapshot { id: SnapshotId },
     #[error("volume {id} does not exist")]
@@ -214,6 +216,7 @@ impl Describe for StorageError {
     fn fault(&self) -> Fault {
         let fault = |kind, reason| Fault::new(kind, name(reason));
         match self {
+            Self::Object(error) => error.fault(),
             Self::NoSuchSnapshot { id } => {
                 fault(Kind::NotFound, Reason::SnapshotNotFound).with("snapshot_id", id)
             }

@@ -31,6 +31,8 @@ mod import_task;
 mod import_url;
 mod key;
 mod live;
+mod object;
+mod object_fault;
 mod opening;
 mod ops;
 mod pattern;
@@ -61,7 +63,8 @@ use vmint_api::storage::v1::{
     bundle_internal_service_server::BundleInternalServiceServer,
     copy_internal_service_server::CopyInternalServiceServer,
     export_service_server::ExportServiceServer, key_service_server::KeyServiceServer,
-    snapshot_service_server::SnapshotServiceServer,
+    object_internal_service_server::ObjectInternalServiceServer,
+    object_service_server::ObjectServiceServer, snapshot_service_server::SnapshotServiceServer,
     storage_internal_service_server::StorageInternalServiceServer,
     storage_service_server::StorageServiceServer,
     transfer_internal_service_server::TransferInternalServiceServer,
@@ -79,12 +82,13 @@ pub use damage::{Damage, DamagedDisk, Disk};
 pub use error::{BlockError, Lack, Result, StorageError};
 pub use filter::BadFilter;
 pub use grpc::{
-    Blocks, Bundles, Copies, Exports, Internal, Keys, Public, Snapshots, Transfer,
+    Blocks, Bundles, Copies, Exports, Files, Internal, Keys, Objects, Public, Snapshots, Transfer,
     TransferInternal, Upkeep, Volumes, VolumesInternal,
 };
 pub use import_task::TaskId;
 pub use import_url::BadUrl;
 pub use key::{BadChange, Key, KeyState};
+pub use object_fault::ObjectError;
 pub use ops::{Checked, CheckedOffline, Storage, check_offline};
 pub use provider::{FileKeys, KeyProvider};
 pub use quota::{OverQuota, Quota};
@@ -149,6 +153,9 @@ pub async fn run(
             if let Err(error) = expiring.expire_transfers().await {
                 tracing::error!(error = %vmint_rpc::chain(&error), "nothing expired");
             }
+            if let Err(error) = expiring.expire_multiparts().await {
+                tracing::error!(error = %vmint_rpc::chain(&error), "no upload was given up");
+            }
             if let Err(error) = expiring.expire_sent(ops::now_ms()).await {
                 tracing::error!(error = %vmint_rpc::chain(&error), "no snapshot was given up");
             }
@@ -173,6 +180,8 @@ pub async fn run(
         .service(VolumeInternalServiceServer::new(VolumesInternal(storage.clone())))
         .service(BlockServiceServer::new(Blocks(storage.clone())))
         .service(UpkeepServiceServer::new(Upkeep(storage.clone())))
+        .service(ObjectServiceServer::new(Objects(storage.clone())))
+        .service(ObjectInternalServiceServer::new(Files(storage.clone())))
         .task("collect", collect)
         .task("expire", expire)
         .poisoned(async move { poisoned.poisoned().await })

@@ -11,11 +11,19 @@ pub struct Quota {
     pub snapshot_bytes: u64,
     pub volumes: u64,
     pub volume_bytes: u64,
+    /// Of what the files of all its objects hold.
+    pub object_bytes: u64,
 }
 
 impl Default for Quota {
     fn default() -> Self {
-        Self { snapshots: 100_000, snapshot_bytes: 4 << 50, volumes: 10_000, volume_bytes: 1 << 50 }
+        Self {
+            snapshots: 100_000,
+            snapshot_bytes: 4 << 50,
+            volumes: 10_000,
+            volume_bytes: 1 << 50,
+            object_bytes: 1 << 44,
+        }
     }
 }
 

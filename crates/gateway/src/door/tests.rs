@@ -47,8 +47,15 @@ async fn open_with(limits: Limits) -> Open {
     let lab = Lab::new();
     let listen = ServiceAddress::Tcp("127.0.0.1:0".to_owned());
     let regions = Regions::new("here".to_owned(), BTreeMap::new());
-    let bound =
-        Bound::assemble(&listen, lab.peers(), Store::in_memory(), limits, regions, BTreeMap::new());
+    let bound = Bound::assemble(
+        &listen,
+        lab.peers(),
+        Store::in_memory(),
+        limits,
+        regions,
+        BTreeMap::new(),
+        true,
+    );
     let bound = bound.await.unwrap();
     let ServiceAddress::Tcp(address) = bound.address().clone() else { panic!("not TCP") };
     let stop = CancellationToken::new();

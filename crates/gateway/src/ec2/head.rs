@@ -1,7 +1,7 @@
 //! A request without its body.
 
 use http::{
-    HeaderMap, Method, Request,
+    HeaderMap, Method, Request, Uri,
     header::{AUTHORIZATION, CONTENT_TYPE, HOST},
     request::Parts,
 };
@@ -81,15 +81,20 @@ impl Head {
 
     /// Which service was meant, as far as can be told without its signature.
     pub(super) fn likely_service(&self) -> Service {
-        let signed = self.header(AUTHORIZATION.as_str()).unwrap_or_default();
-        let query = self.parts.uri.query().unwrap_or_default();
-        let credential = [signed, query].into_iter().find_map(|text| {
-            let (_, rest) = text.split_once("Credential=")?;
-            let scope = rest.split([',', '&', ' ']).next()?.replace("%2F", "/");
-            Service::of(scope.split('/').nth(3)?)
-        });
-        credential.unwrap_or(Service::Ec2)
+        likely_service(&self.parts.headers, &self.parts.uri)
     }
+}
+
+/// Which service a request means, as far as can be told without its signature.
+pub(super) fn likely_service(headers: &HeaderMap, uri: &Uri) -> Service {
+    let signed = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let query = uri.query().unwrap_or_default();
+    let credential = [signed.unwrap_or_default(), query].into_iter().find_map(|text| {
+        let (_, rest) = text.split_once("Credential=")?;
+        let scope = rest.split([',', '&', ' ']).next()?.replace("%2F", "/");
+        Service::of(scope.split('/').nth(3)?)
+    });
+    credential.unwrap_or(Service::Ec2)
 }
 
 /// The query without what belongs to a presigned request's signature.

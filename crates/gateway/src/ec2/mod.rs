@@ -31,6 +31,7 @@ mod page;
 mod refusal;
 mod region;
 mod replay;
+mod s3;
 mod scaling;
 mod service;
 mod snapshot_attribute;
@@ -61,6 +62,7 @@ use vmint_store::Store;
 
 pub(crate) use alias::Aliases;
 pub(crate) use entry::{Call, Entry, entries};
+pub(crate) use network::Groups;
 pub(crate) use refusal::Refused;
 pub(crate) use region::Regions;
 
@@ -120,7 +122,10 @@ impl Front {
         source: &str,
     ) -> Response<Body> {
         let span = tracing::info_span!("ec2", %request_id, %source, action = tracing::field::Empty);
-        let deadline = Instant::now() + self.longest;
+        // An object may take its time; who sends it is known before it comes.
+        let objects = head::likely_service(request.headers(), request.uri()) == Service::S3;
+        let longest = if objects { s3::LONGEST } else { self.longest };
+        let deadline = Instant::now() + longest;
         let work = async {
             let (parts, body) = request.into_parts();
             let head = Head::new(parts);
@@ -156,6 +161,9 @@ impl Front {
             let error = Error::new(Code::InvalidAction, text);
             return sent(head.likely_service().refuse(&error, request_id));
         };
+        if service == Service::S3 {
+            return self.s3(head, &signed, body, request_id, source).await;
+        }
         let body = match read(body, service.longest_body()).await {
             Ok(body) => body,
             Err(error) => return sent(service.refuse(&error, request_id)),
@@ -163,6 +171,7 @@ impl Front {
         match self.regions.of(&signed.scope.region, service, head) {
             Ok(None) => {}
             Ok(Some(elsewhere)) => {
+                let body = Body::new(Full::from(body));
                 return match self.regions.forward(elsewhere, head, body).await {
                     Ok(response) => response,
                     Err(error) => sent(service.refuse(&error, request_id)),
@@ -170,7 +179,8 @@ impl Front {
             }
             Err(error) => return sent(service.refuse(&error, request_id)),
         }
-        let who = match self.verified(head, &signed, service, &body, request_id).await {
+        let read = sigv4::Body::Read(&body);
+        let who = match self.verified(head, &signed, service, read, request_id).await {
             Ok(Ok(who)) => who,
             Ok(Err(error)) => return sent(service.refuse_signature(&error, request_id)),
             Err(refused) => return sent(service.refuse(&refused.0, request_id)),
@@ -193,7 +203,7 @@ impl Front {
         head: &Head,
         signed: &Signed,
         service: Service,
-        body: &[u8],
+        body: sigv4::Body<'_>,
         request_id: &str,
     ) -> Result<Result<Signer, SigError>, Refused> {
         // We give out no session tokens. A presigned request may go through
@@ -205,8 +215,7 @@ impl Front {
         let found = self.keys.of(&self.gateway.peers, signed, request_id).await?;
         let Some(who) = found else { return Ok(Err(SigError::UnknownKey)) };
         let now = OffsetDateTime::now_utc();
-        let read = sigv4::Body::Read(body);
-        let verified = head.with(|request| signed.verify(request, &who.key, read, now));
+        let verified = head.with(|request| signed.verify(request, &who.key, body, now));
         Ok(verified.map(|()| who))
     }
 
@@ -217,7 +226,7 @@ impl Front {
             }
             Service::Ebs => self.direct(asked, request_id, source).await,
             Service::Ssm => self.parameters(asked, request_id, source).await,
-            Service::Other => {
+            Service::S3 | Service::Other => {
                 self.unknown(asked.service, asked.head.target());
                 let error = refusal::unknown_action(asked.head.target());
                 asked.service.refuse(&error, request_id)

@@ -37,6 +37,21 @@ characters, and the last 80 versions are kept. What stands under `/aws/service/`
 |---|---|---|
 ";
 
+const S3: &str = "
+## S3
+
+By path, on the same port, signed in the header, in the query or piece by piece; objects are
+kept by storage and only their account may use them. `Content-MD5` and the checksums CRC32,
+CRC32C, SHA-1 and SHA-256 are held against what comes, and nothing is kept that is not as
+declared. A key has up to 400 bytes, a multipart upload up to 1000 parts. What else S3 has
+answers `NotImplemented`: versions, ACLs, tags, encryption, copies, conditional writes.
+
+ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation, ListObjects,
+ListObjectsV2, PutObject, GetObject (with `Range`, `If-Match`, `If-None-Match`), HeadObject,
+DeleteObject, DeleteObjects, CreateMultipartUpload, UploadPart, ListParts,
+CompleteMultipartUpload, AbortMultipartUpload.
+";
+
 /// The page, from the tables of operations.
 pub(super) fn page<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
     let mut entries = entries.collect::<Vec<_>>();
@@ -78,6 +93,7 @@ pub(super) fn page<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
             cell(operation.refuses.iter().map(|name| code(name))),
         );
     }
+    page.push_str(S3);
     page
 }
 

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderValue, Request, Response, Uri, Version};
-use http_body_util::Full;
-use hyper::body::Bytes;
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -23,7 +21,7 @@ pub(crate) struct Regions {
     own: String,
     /// `HOST:PORT` by name.
     others: BTreeMap<String, String>,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<HttpConnector, Body>,
 }
 
 impl Regions {
@@ -97,7 +95,7 @@ impl Regions {
         &self,
         address: &str,
         head: &Head,
-        body: Bytes,
+        body: Body,
     ) -> Result<Response<Body>, Error> {
         let away = |error: &dyn std::fmt::Display| {
             tracing::warn!(%error, address, "another region can't be reached");
@@ -105,7 +103,7 @@ impl Regions {
         };
         let path = head.parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let uri: Uri = format!("http://{address}{path}").parse().map_err(|e| away(&e))?;
-        let mut onward = Request::new(Full::from(body));
+        let mut onward = Request::new(body);
         *onward.method_mut() = head.parts.method.clone();
         *onward.uri_mut() = uri;
         *onward.version_mut() = Version::HTTP_11;

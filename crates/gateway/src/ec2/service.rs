@@ -17,6 +17,7 @@ pub(crate) enum Service {
     Query(QueryService),
     Ebs,
     Ssm,
+    S3,
     /// JSON services that have no operation yet.
     Other,
 }
@@ -30,6 +31,7 @@ impl Service {
             "autoscaling" => Self::Query(QueryService::AutoScaling),
             "ebs" => Self::Ebs,
             "ssm" => Self::Ssm,
+            "s3" => Self::S3,
             "rbin" | "aws-marketplace" => Self::Other,
             _ => return None,
         })
@@ -44,6 +46,7 @@ impl Service {
             Self::Query(QueryService::AutoScaling) => "autoscaling",
             Self::Ebs => "ebs",
             Self::Ssm => "ssm",
+            Self::S3 => "s3",
             Self::Other => "other",
         }
     }
@@ -77,6 +80,9 @@ impl Service {
     }
 
     pub(super) fn refuse_signature(self, error: &SigError, request_id: &str) -> Reply {
+        if self == Self::S3 {
+            return Reply::s3_error(&error.into(), request_id);
+        }
         let error = if self == Self::Ec2 { error.for_ec2() } else { error.for_others() };
         self.refuse(&error, request_id)
     }
@@ -90,6 +96,7 @@ impl Service {
                 Reply::json_error(&error, request_id)
             }
             Self::Ebs => Reply::ebs_error(&ebs(error), request_id),
+            Self::S3 => Reply::s3_error(&error.into(), request_id),
             Self::Sts | Self::Query(_) => {
                 let service = self.query().unwrap_or(QueryService::Sts);
                 Reply::query_error(service, error, request_id)

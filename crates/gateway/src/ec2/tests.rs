@@ -45,8 +45,15 @@ async fn open(region: &str, others: &[(&str, &str)], limits: Limits) -> Open {
     let listen = ServiceAddress::Tcp("127.0.0.1:0".to_owned());
     let others = others.iter().map(|(name, at)| ((*name).to_owned(), (*at).to_owned()));
     let regions = Regions::new(region.to_owned(), others.collect::<BTreeMap<_, _>>());
-    let bound =
-        Bound::assemble(&listen, lab.peers(), Store::in_memory(), limits, regions, BTreeMap::new());
+    let bound = Bound::assemble(
+        &listen,
+        lab.peers(),
+        Store::in_memory(),
+        limits,
+        regions,
+        BTreeMap::new(),
+        true,
+    );
     let bound = bound.await.unwrap();
     let ServiceAddress::Tcp(address) = bound.address().clone() else { panic!("not TCP") };
     let stop = CancellationToken::new();

@@ -56,6 +56,10 @@ pub(crate) enum GatewayError {
     TooFast { account: String, wait: Duration },
     #[error("too many operations are under way")]
     Busy,
+    #[error("accounts can be purged only in a deployment that was started in test mode")]
+    NotTestMode,
+    #[error("operations of account {account} are still under way")]
+    AccountBusy { account: String },
     #[error("the gateway is stopping; what was begun goes on when it is back")]
     Stopping,
     #[error("the operation ended too long ago to answer for it again")]
@@ -139,6 +143,11 @@ impl Describe for GatewayError {
             E::Busy => {
                 new(Kind::OverQuota, Reason::RateLimited).retry_after(Duration::from_secs(1))
             }
+            E::NotTestMode => new(Kind::Precondition, Reason::NotTestMode)
+                .hint("start it with `vmint up --test-mode`, if it is for tests only"),
+            E::AccountBusy { account } => new(Kind::Precondition, Reason::AccountBusy)
+                .with("accountId", account)
+                .hint("ask again when they have ended; `vmint saga list` shows them"),
             E::Stopping => new(Kind::Unavailable, Reason::ServiceUnavailable)
                 .with("service", "gateway")
                 .retry_after(Duration::from_secs(1)),

@@ -186,6 +186,13 @@ impl GatewayService for Grpc {
         forward!(self, request, put_parameter)
     }
 
+    async fn purge_account(
+        &self,
+        request: Request<pb::PurgeAccountRequest>,
+    ) -> Result<Response<pb::PurgeAccountResponse>, Status> {
+        forward!(self, request, purge_account)
+    }
+
     async fn list_sagas(
         &self,
         _: Request<pb::ListSagasRequest>,

@@ -21,6 +21,7 @@ mod modify_launch_permission;
 mod parameters;
 mod pending_image;
 mod performance;
+mod purge_account;
 mod register_image;
 mod run_instances;
 mod save_image;
@@ -32,6 +33,7 @@ mod terminate_instances;
 mod watch_image;
 
 pub(crate) use find_image::nearest;
+pub(crate) use purge_account::Kept;
 pub(crate) use source_region::Chunks;
 pub(crate) use watch_image::Watch;
 
@@ -63,6 +65,13 @@ pub(crate) struct Gateway {
     /// Streams end when it is cancelled.
     pub(crate) draining: CancellationToken,
     pub(crate) streams: TaskTracker,
+    /// Accounts may be purged.
+    pub(crate) test_mode: bool,
+}
+
+/// The kind of saga that empties an account, here too.
+pub(crate) fn purge(peers: &Peers, kept: std::sync::Arc<dyn Kept>) -> impl crate::saga::Kind {
+    purge_account::Purge { peers: peers.clone(), kept }
 }
 
 /// The kinds of sagas there are.

@@ -202,6 +202,15 @@ impl Executor {
         active.values().any(|p| p.borrow().row.subjects.iter().any(|s| s == subject))
     }
 
+    /// Whether a saga of the account's has not ended, but for those of `kind`.
+    pub(crate) fn concerns_account(&self, account: &str, kind: &str) -> bool {
+        let active = self.inner.active.lock();
+        active.values().any(|p| {
+            let row = &p.borrow().row;
+            row.account == account && row.kind != kind
+        })
+    }
+
     /// Whether it goes on with nothing any more.
     #[cfg(test)]
     pub(crate) fn has_stopped(&self) -> bool {

@@ -122,6 +122,7 @@ pub(crate) async fn gateway_at(dir: &Path, store: &Store, interfere: impl Interf
         sagas,
         draining: tokio_util::sync::CancellationToken::new(),
         streams: tokio_util::task::TaskTracker::new(),
+        test_mode: true,
     }
 }
 

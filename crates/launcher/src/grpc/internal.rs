@@ -81,6 +81,16 @@ impl LauncherInternalService for Internal {
         answer(ended.map(|ended| pb::EnsureTerminatedResponse { instances: all(ended) }))
     }
 
+    async fn release_ended(
+        &self,
+        request: Request<pb::ReleaseEndedRequest>,
+    ) -> Answer<pb::ReleaseEndedResponse> {
+        let r = request.into_inner();
+        let epoch = convert::epoch(r.saga.as_ref()).map_err(|e| to_status(&e))?;
+        let more = self.launcher.release_ended(epoch, &r.account_id).await;
+        answer(more.map(|more| pb::ReleaseEndedResponse { more }))
+    }
+
     async fn ensure_volume_plugged(
         &self,
         request: Request<pb::EnsureVolumePluggedRequest>,

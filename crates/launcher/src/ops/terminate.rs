@@ -31,6 +31,12 @@ impl Launcher {
         self.end(epoch, ids, Some(account.to_owned()), reason).await
     }
 
+    /// Forgets some of an account's instances that have ended; says whether there
+    /// may be more.
+    pub async fn release_ended(&self, epoch: u64, account: &str) -> Result<bool> {
+        self.records.forget_of(epoch, account.to_owned()).await
+    }
+
     async fn end(
         &self,
         epoch: u64,

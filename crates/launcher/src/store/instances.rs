@@ -230,6 +230,26 @@ impl Records {
         .await
     }
 
+    /// Forgets instances of an account that have ended, a few at a time; says
+    /// whether there may be more.
+    pub(crate) async fn forget_of(&self, epoch: u64, account: String) -> Result<bool> {
+        const STEP: usize = 20;
+        self.commit(move |tx| {
+            fence(tx, epoch)?;
+            let mut forgotten = 0;
+            let rows = INSTANCES.equal(tx, ACCOUNT, account.as_bytes(), None, 1000)?;
+            for (id, record) in rows {
+                let instance = Instance::try_from(record).map_err(TxError::Refused)?;
+                if instance.state == State::Terminated && forgotten < STEP {
+                    INSTANCES.remove(tx, &id)?;
+                    forgotten += 1;
+                }
+            }
+            Ok(forgotten == STEP)
+        })
+        .await
+    }
+
     /// Whether anything is old enough to be forgotten; cheap, for each round.
     pub(crate) fn any_ended(&self) -> Result<bool> {
         let ended = !INSTANCES.equal(&self.store, ENDED, MEMBER, None, 1)?.is_empty();

@@ -138,6 +138,7 @@ impl Storage {
         for (id, base) in moved {
             self.record_base(id, base).await?;
         }
+        self.restore_objects().await?;
         self.restore_transfers().await?;
         self.resume().await
     }

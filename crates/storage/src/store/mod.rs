@@ -5,6 +5,7 @@ pub(crate) mod exports;
 pub(crate) mod held;
 pub(crate) mod import_tasks;
 pub(crate) mod keys;
+pub(crate) mod objects;
 mod record;
 pub(crate) mod scrubs;
 pub(crate) mod snapshots;

@@ -133,6 +133,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags are truth values")]
 pub(crate) struct UpArgs {
     /// The public address.
     #[arg(long, default_value = "127.0.0.1:8773")]
@@ -156,6 +157,15 @@ pub(crate) struct UpArgs {
     /// Keep machines on paper only: every state and event, and no guest.
     #[arg(long)]
     pub(crate) simulated: bool,
+    /// Let the operator empty whole accounts (`vmint account purge`): for
+    /// deployments that tests run against.
+    #[arg(long)]
+    pub(crate) test_mode: bool,
+    /// Have images of a provider from the first start, public and with their
+    /// public parameters: one of a small Linux that boots, and one that is only
+    /// marked Windows.
+    #[arg(long)]
+    pub(crate) stand_in_images: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -337,6 +337,11 @@ pub(crate) enum AccountCommand {
     List,
     /// Make an account (operator) and a profile for it.
     Create { name: String },
+    /// Remove every resource of an account (operator; only in test mode).
+    Purge {
+        /// Its id.
+        account: String,
+    },
     /// Make a token for your account.
     Token {
         /// Who it is for.

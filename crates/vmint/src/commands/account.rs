@@ -1,6 +1,6 @@
 //! Accounts and tokens.
 
-use vmint_api::permissions::v1 as pb;
+use vmint_api::{gateway::v1::PurgeAccountRequest, permissions::v1 as pb};
 
 use crate::{
     cli::{AccountCommand, Output},
@@ -30,6 +30,15 @@ pub(crate) async fn run(client: &Client, command: AccountCommand) -> Result<()> 
             show(client, accounts)
         }
         AccountCommand::Create { name } => create(client, name).await,
+        AccountCommand::Purge { account } => {
+            let request = PurgeAccountRequest { account_id: account, request_id: request_id() };
+            let gone = client.gateway().purge_account(request).await?.into_inner();
+            println!(
+                "removed   {} instances, {} images, {} volumes, {} snapshots, {} key pairs",
+                gone.instances, gone.images, gone.volumes, gone.snapshots, gone.key_pairs,
+            );
+            Ok(())
+        }
         AccountCommand::Token { principal, read_only, hours } => {
             let request = pb::CreateSessionRequest {
                 principal,

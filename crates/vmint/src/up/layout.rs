@@ -13,6 +13,7 @@ use vmint_daemon::ServiceConfig;
 use vmint_launcher::HypervisorKind;
 use vmint_rpc::ServiceAddress;
 
+use super::stand_ins;
 use crate::client::{Failure, Result};
 
 /// A unix socket's path may have 107 bytes, and the longest of ours adds
@@ -39,14 +40,25 @@ pub(crate) struct Place {
     /// Which of the loopback networks its machines are reached in, from 0.
     pub(crate) number: u8,
     pub(crate) simulated: bool,
+    /// Accounts may be purged.
+    pub(crate) test_mode: bool,
+    /// There are images of a provider.
+    pub(crate) stand_ins: bool,
 }
 
 impl Place {
     /// The only deployment on this machine.
     pub(crate) fn alone() -> Self {
         let region = REGION.to_owned();
-        let (others, tokens) = (BTreeMap::new(), BTreeMap::new());
-        Self { region, others, tokens, number: 0, simulated: false }
+        Self {
+            region,
+            others: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            number: 0,
+            simulated: false,
+            test_mode: false,
+            stand_ins: false,
+        }
     }
 }
 
@@ -182,6 +194,10 @@ impl Layout {
         let mut gateway = settings!("gateway", vmint_gateway::Config);
         gateway.service.listen = ServiceAddress::Tcp(self.listen.to_string());
         gateway.region.clone_from(&place.region);
+        gateway.test_mode = place.test_mode;
+        if place.stand_ins {
+            gateway.owner_aliases = stand_ins::aliases();
+        }
         let other = |(name, at): (&String, &SocketAddr)| (name.clone(), at.to_string());
         gateway.regions = place.others.iter().map(other).collect();
         self.write("gateway", &gateway)

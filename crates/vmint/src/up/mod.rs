@@ -3,6 +3,7 @@
 mod accounts;
 mod layout;
 mod places;
+mod stand_ins;
 mod status;
 mod supervisor;
 
@@ -25,7 +26,7 @@ use vmint_rpc::{Identity, ServiceAddress, chain, connect, connect_plain};
 use crate::{
     PROGRAM,
     cli::{BootstrapArgs, Global, UpArgs},
-    client::{Failure, Profiles, Result, default_data_dir},
+    client::{Client, Failure, Profiles, Result, default_data_dir},
     serve,
 };
 pub(crate) use accounts::Made;
@@ -150,13 +151,22 @@ pub(crate) async fn up(global: &Global, args: UpArgs) -> Result<()> {
     if args.detach {
         return detach(&data, &args).await;
     }
-    let accounts =
+    let mut accounts =
         if args.accounts.is_empty() { vec!["operator".to_owned()] } else { args.accounts };
     let mut keys = args.access_keys;
     let handed = std::env::var(ACCESS_KEYS).unwrap_or_default();
     keys.extend(handed.lines().map(str::to_owned));
+    let operator = accounts.first().map(|name| name.split('=').next().unwrap_or(name).to_owned());
+    let operator = operator.unwrap_or_default();
+    if args.stand_in_images {
+        accounts.push(stand_ins::PROVIDER.to_owned());
+    }
     let accounts = accounts::with_keys(accounts::parse(&accounts)?, &keys)?;
     let mut places = places(&data, args.listen, &args.regions, args.simulated)?;
+    for (_, _, place) in &mut places {
+        place.test_mode = args.test_mode;
+        place.stand_ins = args.stand_in_images;
+    }
     let _running = Running::claim(&data)?;
     let several = if places.len() > 1 { args.regions.as_slice() } else { &[] };
     Layout::note_regions(&data, several)?;
@@ -172,6 +182,30 @@ pub(crate) async fn up(global: &Global, args: UpArgs) -> Result<()> {
         match Deployment::start_at(dir, *listen, place, wanted, &profiles, further).await {
             Ok((deployment, made)) => {
                 deployments.push(deployment);
+                if place.stand_ins {
+                    let at = |name: &str| match further {
+                        Some(region) => format!("{name}@{region}"),
+                        None => name.to_owned(),
+                    };
+                    let client = |name: &str| {
+                        Client::open(&Global {
+                            data: Some(data.clone()),
+                            profile: Some(at(name)),
+                            url: None,
+                            token: None,
+                            ..global.clone()
+                        })
+                    };
+                    let made = async {
+                        let (provider, operator) =
+                            (client(stand_ins::PROFILE)?, client(&operator)?);
+                        stand_ins::ensure(&provider, &operator, dir, args.simulated).await
+                    };
+                    if let Err(failure) = made.await {
+                        stop_all(&mut deployments).await;
+                        return Err(failure);
+                    }
+                }
                 for made in made.iter().filter(|_| at == 0) {
                     println!("account   {}  {}  token {}", made.account_id, made.name, made.token);
                     shown = true;
@@ -186,6 +220,9 @@ pub(crate) async fn up(global: &Global, args: UpArgs) -> Result<()> {
     let took = started.elapsed().as_secs_f64();
     if shown {
         println!("These tokens are not shown again; {} has them.", profiles.display());
+    }
+    if args.test_mode {
+        println!("Test mode: the operator can purge accounts.");
     }
     if args.simulated {
         println!("Machines are simulated: no guest runs.");
@@ -261,6 +298,12 @@ async fn detach(data: &Path, args: &UpArgs) -> Result<()> {
     }
     if args.simulated {
         command.arg("--simulated");
+    }
+    if args.test_mode {
+        command.arg("--test-mode");
+    }
+    if args.stand_in_images {
+        command.arg("--stand-in-images");
     }
     // Secrets are for nobody to read off the list of processes.
     command.env(ACCESS_KEYS, args.access_keys.join("\n"));

@@ -48,8 +48,7 @@ pub(super) fn places(
         let mut others = all.clone();
         others.remove(region);
         let number = number(at).unwrap_or_default();
-        let tokens = BTreeMap::new();
-        let place = Place { region: region.clone(), others, tokens, number, simulated };
+        let place = Place { region: region.clone(), others, number, simulated, ..Place::alone() };
         (data.join(region), *listen, place)
     };
     Ok(regions.iter().zip(&addresses).zip(0..).map(one).collect())

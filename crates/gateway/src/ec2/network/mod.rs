@@ -17,7 +17,7 @@ use vmint_ec2::{Code, Error};
 
 use super::{Call, Entry, Refused, entries, entry::Answer, service::Service};
 use group::Group;
-pub(super) use store::Groups;
+pub(crate) use store::Groups;
 
 pub(super) const ENTRIES: &[Entry] = entries! {
     Service::Ec2;

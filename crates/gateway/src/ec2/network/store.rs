@@ -99,6 +99,27 @@ impl Groups {
     }
 }
 
+#[tonic::async_trait]
+impl crate::ops::Kept for Groups {
+    async fn clear(&self, account: &str) -> Result<(), tonic::Status> {
+        let account = account.to_owned();
+        let work = move |tx: &mut Tx<'_>| -> Result<bool, TxError<StoreError>> {
+            let rows = GROUPS.scan(tx, &vmint_store::prefix(&[&account]), None, 50)?;
+            for (key, _) in &rows {
+                GROUPS.remove(tx, key)?;
+            }
+            Ok(rows.len() == 50)
+        };
+        loop {
+            let more = self.store.commit(work.clone()).await;
+            let more = more.map_err(|error| GatewayError::from(error.flatten()))?;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+}
+
 fn refuse(error: Error) -> Refuse {
     TxError::Refused(Refused(error))
 }

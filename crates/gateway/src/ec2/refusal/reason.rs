@@ -86,6 +86,8 @@ fn gateway(reason: GatewayErrorReason) -> Option<Code> {
         R::VolumeInUse => Code::VolumeInUse,
         R::VolumeNotAttached => Code::IncorrectState,
         R::RootVolume => Code::OperationNotPermitted,
+        R::NotTestMode => Code::UnsupportedOperation,
+        R::AccountBusy => Code::IncorrectState,
         R::Unspecified | R::StoreFailed => return None,
     })
 }
@@ -195,6 +197,19 @@ fn storage(reason: StorageErrorReason) -> Option<Code> {
             Code::IncorrectState
         }
         R::VolumeBusy => Code::Unavailable,
+        R::BucketNotFound
+        | R::BucketDenied
+        | R::ObjectNotFound
+        | R::BucketNameInvalid
+        | R::ObjectKeyInvalid => Code::InaccessibleStorageLocation,
+        R::BucketExists | R::BucketOwned | R::BucketNotEmpty => Code::IncorrectState,
+        R::ObjectTooLarge => Code::DiskImageSizeTooLarge,
+        R::ObjectRangeInvalid
+        | R::ObjectMetadataTooLarge
+        | R::MultipartNotFound
+        | R::PartInvalid
+        | R::PartOrderInvalid
+        | R::PartTooSmall => Code::InvalidParameterValue,
         R::Unspecified | R::StoreFailed => return None,
     })
 }

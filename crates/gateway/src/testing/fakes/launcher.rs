@@ -141,6 +141,15 @@ fake! {
         }
         Ok(launcher::ReleaseVolumePlugResponse {})
     }
+    release_ended("ReleaseEnded" ReleaseEndedRequest) -> ReleaseEndedResponse
+    |world, caller, request| {
+        world.fence(request.saga.as_ref(), "launcher.vmint")?;
+        let ended = |one: &launcher::Instance| {
+            one.state() == InstanceState::Terminated && one.account_id == request.account_id
+        };
+        world.instances.retain(|_, one| !ended(one));
+        Ok(launcher::ReleaseEndedResponse { more: false })
+    }
     batch_get_instances("BatchGetInstances" BatchGetInstancesRequest) -> BatchGetInstancesResponse
     |world, caller, request| {
         let ids = request.instance_ids.iter().collect::<BTreeSet<_>>();
