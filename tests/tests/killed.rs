@@ -177,7 +177,7 @@ async fn a_hundred_kills_of_storage_and_launcher_lose_nothing_and_leave_nothing(
         }
     }
     println!("{KILLS} kills, {cut} of them in the middle of a call");
-    assert!(cut > KILLS / 4, "hardly any kill met a call: {cut}");
+    assert!(cut > KILLS / 10, "hardly any kill met a call: {cut}");
 
     // All that was answered comes about, and what was begun comes to its end.
     for image in &book.images {

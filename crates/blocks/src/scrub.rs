@@ -84,12 +84,12 @@ impl BlockStore {
 impl Inner {
     fn scrub_from(&self, next: &mut Cursor, limit: u64) -> Result<ScrubReport> {
         let mut report = ScrubReport::default();
-        let current = self.writer.current();
         for pack in self.packs_from(next.pack) {
             if pack != next.pack {
                 *next = Cursor { pack, offset: 0 };
             }
-            self.scrub_pack(current == Some(pack), next, limit, &mut report)?;
+            let growing = self.writer.current() == Some(pack);
+            self.scrub_pack(growing, next, limit, &mut report)?;
             if report.bytes >= limit {
                 return Ok(report);
             }
@@ -109,6 +109,15 @@ impl Inner {
         report: &mut ScrubReport,
     ) -> Result<()> {
         let number = next.pack;
+        // What the index says is in this pack, whatever its footer says. Listed before the pack is
+        // measured: what is indexed later may lie behind that end.
+        let mut places: Vec<(Prefix, Loc)> = Vec::new();
+        self.index.for_each(|prefix, loc, _| {
+            if loc.pack == number && u64::from(loc.offset) >= next.offset {
+                places.push((prefix, loc));
+            }
+        });
+        places.sort_unstable_by_key(|(_, loc)| loc.offset);
         let size = match self.packs.bytes(number) {
             Ok(size) => size,
             // Collected a moment ago.
@@ -126,14 +135,6 @@ impl Inner {
                 report.damaged_packs += 1;
             }
         }
-        // What the index says is in this pack, whatever its footer says.
-        let mut places: Vec<(Prefix, Loc)> = Vec::new();
-        self.index.for_each(|prefix, loc, _| {
-            if loc.pack == number && u64::from(loc.offset) >= next.offset {
-                places.push((prefix, loc));
-            }
-        });
-        places.sort_unstable_by_key(|(_, loc)| loc.offset);
         let (mut window, mut begins) = (Vec::new(), 0);
         for (prefix, loc) in places {
             let length = usize::try_from(Record::size(loc.stored())).unwrap_or(0);

@@ -5,7 +5,13 @@
 
 mod sample;
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use sample::{Random, content};
 use vmint_blocks::{BlockStore, DataKey, Domain, Lost, Options, Sealed};
@@ -256,4 +262,28 @@ fn a_check_finds_a_footer_that_lies() {
     pack[end - 100] ^= 1;
     fs::write(&path, pack).unwrap();
     assert_eq!(store.check([(plain(), root)]).unwrap().damaged_packs, [2]);
+}
+
+#[test]
+fn a_scrub_beside_imports_finds_nothing_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let done = AtomicBool::new(false);
+    thread::scope(|threads| {
+        let scrubbing = threads.spawn(|| {
+            let mut rounds = 0;
+            while !done.load(Ordering::Acquire) {
+                let report = store.scrub(u64::MAX).unwrap();
+                assert!(report.damaged.is_empty() && report.damaged_packs == 0, "{report:?}");
+                rounds += 1;
+            }
+            rounds
+        });
+        for seed in 0..400 {
+            ingest(&store, plain(), &noise(64 << 10, seed));
+        }
+        done.store(true, Ordering::Release);
+        assert!(scrubbing.join().unwrap() > 10);
+    });
+    assert_eq!(store.stats().damaged, 0);
 }

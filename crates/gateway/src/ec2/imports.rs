@@ -76,7 +76,7 @@ const SNAPSHOT: Operation = Operation::new(
     ("TagSpecification.N.ResourceType", &[]),
 ]);
 const DESCRIBES: &[&str] =
-    &["ImportTaskId.N", "Filters.N.Name", "Filters.N.Value.N", "MaxResults", "NextToken"];
+    &["ImportTaskId.N", "Filter.N.Name", "Filter.N.Value.N", "MaxResults", "NextToken"];
 const IMAGE_TASKS: Operation =
     Operation::new("DescribeImportImageTasks", DESCRIBES).filters(&["task-state"]);
 const SNAPSHOT_TASKS: Operation =
