@@ -1,9 +1,9 @@
 //! DescribeInstances.
 
 use vmint_api::launcher::v1::{Instance, ListInstancesRequest};
-use vmint_ec2::{Error, Operation, Xml};
+use vmint_ec2::{Operation, Xml};
 
-use super::{Answer, Call, PAGE, by_ids, filters, shape};
+use super::{Answer, Call, PAGE, check_named, filters, shape};
 
 /// The filters that the launcher knows instances by.
 pub(super) const FILTERS: &[&str] = &[
@@ -53,13 +53,7 @@ pub(super) async fn describe_instances(mut call: Call) -> Answer {
     let ids = call.params.ids("InstanceId")?;
     let page = call.params.page(5, 1000)?;
     let given = call.params.filters()?;
-    if page.max_results.is_some() && !ids.is_empty() {
-        let text = "The parameter instancesSet cannot be used with the parameter maxResults";
-        return Err(Error::combination(text).into());
-    }
-    if !ids.is_empty() {
-        by_ids(&call, &ids).await?;
-    }
+    check_named(&call, &ids, &page).await?;
     let mut request = ListInstancesRequest {
         filters: filters(given),
         page_size: page.max_results.and_then(|most| most.try_into().ok()).unwrap_or(PAGE),

@@ -18,7 +18,10 @@ use vmint_api::{
     launcher::v1::{Instance, ListInstancesRequest},
     types::v1::Filter,
 };
-use vmint_ec2::{Code, Error, query};
+use vmint_ec2::{
+    Code, Error,
+    query::{self, Page},
+};
 use vmint_ids::InstanceId;
 
 use super::{Call, Entry, Refused, entries, entry::Answer, service::Service};
@@ -45,6 +48,18 @@ const PAGE: i32 = 1000;
 /// EC2's filters as a service takes them.
 fn filters(filters: Vec<query::Filter>) -> Vec<Filter> {
     filters.into_iter().map(|it| Filter { name: it.name, values: it.values }).collect()
+}
+
+/// Refuses ids beside a page's size, and ids of what is not there.
+async fn check_named(call: &Call, ids: &[InstanceId], page: &Page) -> Result<(), Refused> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    if page.max_results.is_some() {
+        let text = "The parameter instancesSet cannot be used with the parameter maxResults";
+        return Err(Error::combination(text).into());
+    }
+    by_ids(call, ids).await.map(drop)
 }
 
 /// The instances of these ids, in their order; refused if one is not there.

@@ -1,9 +1,9 @@
 //! DescribeInstanceStatus.
 
 use vmint_api::launcher::v1::{Health, InstanceStatus, ListInstanceStatusesRequest};
-use vmint_ec2::{Error, Operation, Xml};
+use vmint_ec2::{Operation, Xml};
 
-use super::{Answer, Call, PAGE, by_ids, filters, shape::write_state};
+use super::{Answer, Call, PAGE, check_named, filters, shape::write_state};
 use crate::ec2::stamp;
 
 pub(super) const DESCRIBE: Operation = Operation::new(
@@ -30,13 +30,7 @@ pub(super) async fn describe_instance_status(mut call: Call) -> Answer {
     let include_all = call.params.flag("IncludeAllInstances")? == Some(true);
     let page = call.params.page(5, 1000)?;
     let given = call.params.filters()?;
-    if page.max_results.is_some() && !ids.is_empty() {
-        let text = "The parameter instancesSet cannot be used with the parameter maxResults";
-        return Err(Error::combination(text).into());
-    }
-    if !ids.is_empty() {
-        by_ids(&call, &ids).await?;
-    }
+    check_named(&call, &ids, &page).await?;
     let mut request = ListInstanceStatusesRequest {
         instance_ids: ids.iter().map(ToString::to_string).collect(),
         filters: filters(given),
