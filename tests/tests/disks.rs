@@ -105,6 +105,14 @@ async fn a_disk_goes_from_one_running_machine_to_another() {
     assert_eq!(stage.ssh("one", &with(&volume, write)).await, "2097152");
     let seen = maker.ok("DescribeInstances", &[("InstanceId.1", &one)]).await;
     assert_eq!(seen.all("deviceName"), ["/dev/sda1", "/dev/sdf"]);
+    // What was made of a snapshot says how much of it is here; an empty volume has nothing to say.
+    let seen = maker.ok("DescribeVolumeStatus", &[]).await;
+    assert_eq!(seen.all("volumeId").len(), 3);
+    assert_eq!(seen.all("progress"), ["100", "100"]);
+    let named = seen.all("name").into_iter().filter(|name| *name == "initialization-state");
+    assert_eq!(named.count(), 2, "{}", seen.body);
+    let seen = maker.ok("DescribeVolumeStatus", &[("VolumeId.1", &volume)]).await;
+    assert_eq!((seen.all("progress").len(), seen.all("name").len()), (0, 1));
     // It is at one machine at a time.
     let params = at(&two);
     let params = params.each_ref().map(|(name, value)| (*name, value.as_str()));

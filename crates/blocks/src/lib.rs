@@ -16,6 +16,7 @@
 //! Files in the store's directory: `lock`, `quarantine`, `scrub`; of a local store `packs/*.pack`
 //! and `trash/*.pack`; of one in a bucket `spool`, `footers`, `cache` and `store-id`.
 
+mod ahead;
 mod cache;
 mod collect;
 mod cut;
@@ -28,6 +29,7 @@ mod id;
 mod index;
 mod ingest;
 mod intake;
+mod memory;
 mod node;
 mod outline;
 mod pack;
@@ -46,6 +48,7 @@ mod walk;
 mod work;
 mod writer;
 
+pub use ahead::Ahead;
 pub use collect::{CollectReport, Collection};
 pub use edit::Source;
 pub use error::{BlocksError, Result};

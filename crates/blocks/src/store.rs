@@ -20,6 +20,7 @@ use crate::{
     cache::{Cache, Value},
     id::{Keys, Kind},
     index::{Index, Loc, Prefix},
+    memory,
     node::{MAX_SIZE, Node},
     pack::{RECORD_HEADER, Record},
     packs::{LocalPacks, ObjectOptions, ObjectPacks, PackStore, load_pack},
@@ -36,7 +37,8 @@ use crate::{
 pub struct Options {
     /// A pack is sealed when it reaches this size, bytes; 1 MiB to 1 GiB.
     pub pack_bytes: u64,
-    /// Verified chunks kept in memory, bytes; taken as they are needed.
+    /// Verified chunks kept in memory, bytes; taken as they are needed. A sixteenth of the
+    /// machine's memory by default.
     pub cache_bytes: usize,
     /// Threads that hash and compress; started with the first ingest.
     pub threads: usize,
@@ -48,7 +50,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             pack_bytes: 64 << 20,
-            cache_bytes: 64 << 20,
+            cache_bytes: memory::for_chunks(),
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             trash_grace: Duration::from_hours(24),
         }
@@ -209,7 +211,7 @@ impl BlockStore {
         let (stored_bytes, raw_bytes) = inner.index.bytes();
         let packs = inner.packs_from(0);
         let size = |pack: &u32| inner.packs.bytes(*pack).unwrap_or(0);
-        let (fetched_parts, host_cache_bytes) = inner.packs.fetched();
+        let (fetched_parts, host_cache_bytes) = inner.packs.fetched().unwrap_or_default();
         let (trash_packs, trash_bytes) = inner.trash.size();
         let (loads, loaded_bytes) = inner.cache.loaded();
         Stats {

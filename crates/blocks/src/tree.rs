@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use crate::{
     BlocksError, ChunkId, Domain, Pin, Result, Root,
-    cache::Value,
+    cache::{Key, Lease, Value},
     cut::{BLOCK, REGION},
     fold::Base,
     id::{Keys, Kind},
@@ -57,7 +57,7 @@ impl Tree {
             let part = &mut out[(range.start - offset) as usize..(range.end - offset) as usize];
             match found {
                 None => part.fill(0),
-                Some((chunk_at, id)) => {
+                Some((chunk_at, Entry { id, .. })) => {
                     let value = self.0.store.cached(&self.0.keys, Kind::Data, &id)?;
                     let Value::Data(bytes) = &*value else {
                         return Err(BlocksError::Damaged { chunk: id });
@@ -71,16 +71,6 @@ impl Tree {
         })
     }
 
-    /// Brings what `range` needs into the cache.
-    pub fn prefetch(&self, range: Range<u64>) -> Result<()> {
-        let length = range.end.saturating_sub(range.start);
-        self.check(range.start, length)?;
-        self.each(range.start, length, |_, found| match found {
-            None => Ok(()),
-            Some((_, id)) => self.0.store.cached(&self.0.keys, Kind::Data, &id).map(drop),
-        })
-    }
-
     /// The data and the holes of `range` in order, without gaps; neighbours of a kind are one.
     /// Costs a read for each node that lists data there, not for holes.
     #[must_use]
@@ -89,7 +79,7 @@ impl Tree {
         Extents::new(Walk::new(Some(self.clone()), None, range.clone()), range)
     }
 
-    fn check(&self, offset: u64, length: u64) -> Result<()> {
+    pub(crate) fn check(&self, offset: u64, length: u64) -> Result<()> {
         let end = offset.saturating_add(length);
         if end > self.0.size {
             return Err(BlocksError::OutOfRange { range: offset..end, size: self.0.size });
@@ -98,11 +88,11 @@ impl Tree {
     }
 
     /// Visits `length` bytes from `offset` in pieces: holes, or parts of the chunk at an offset.
-    fn each(
+    pub(crate) fn each(
         &self,
         offset: u64,
         length: u64,
-        mut visit: impl FnMut(Range<u64>, Option<(u64, ChunkId)>) -> Result<()>,
+        mut visit: impl FnMut(Range<u64>, Option<(u64, Entry)>) -> Result<()>,
     ) -> Result<()> {
         let (mut at, end) = (offset, offset + length);
         while at < end {
@@ -130,7 +120,7 @@ impl Tree {
                     at = start;
                 }
                 let to = stop.min(place(entry.end()));
-                visit(at..to, Some((start, entry.id)))?;
+                visit(at..to, Some((start, *entry)))?;
                 at = to;
                 next += 1;
             }
@@ -157,30 +147,59 @@ impl Tree {
 
     /// The leaf of a region; `None` for a hole.
     pub(crate) fn leaf(&self, region: u64) -> Result<Option<Arc<Value>>> {
-        let Some(mut id) = self.0.root.node() else { return Ok(None) };
-        let mut value = self.node(&id)?;
+        match self.descend(region, |_| true)? {
+            Descent::Leaf(leaf) => Ok(Some(leaf)),
+            Descent::Hole | Descent::Stopped => Ok(None),
+        }
+    }
+
+    /// Goes down to the leaf of a region through nodes that `may` be read.
+    pub(crate) fn descend(&self, region: u64, may: impl Fn(&ChunkId) -> bool) -> Result<Descent> {
+        let Some(mut id) = self.0.root.node() else { return Ok(Descent::Hole) };
         let mut above = None;
         loop {
+            if !may(&id) {
+                return Ok(Descent::Stopped);
+            }
+            let value = self.node(&id)?;
             let Value::Node(node) = &*value else {
                 return Err(BlocksError::Damaged { chunk: id });
             };
             let level = node.level();
             match above {
-                None if region >= span(level) => return Ok(None),
+                None if region >= span(level) => return Ok(Descent::Hole),
                 Some(above) if above != level + 1 => {
                     return Err(BlocksError::Damaged { chunk: id });
                 }
                 _ => {}
             }
-            let Node::Inner { children, .. } = node else { return Ok(Some(value)) };
+            let Node::Inner { children, .. } = node else { return Ok(Descent::Leaf(value)) };
             let slot = child_of(level, region);
             let Ok(found) = children.binary_search_by_key(&slot, |(slot, _)| *slot) else {
-                return Ok(None);
+                return Ok(Descent::Hole);
             };
             id = children[found].1;
             above = Some(level);
-            value = self.node(&id)?;
         }
+    }
+
+    /// The name under which a chunk or node of this content is cached.
+    pub(crate) fn key(&self, id: ChunkId) -> Key {
+        (self.0.keys.tag, id)
+    }
+
+    /// Reads a chunk before somebody asks for it; see [`crate::Ahead::fetch`].
+    pub(crate) fn read_ahead(
+        &self,
+        entry: &Entry,
+        lease: &Arc<Lease>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<bool> {
+        let bytes = Value::weight_of(usize::from(entry.blocks) * BLOCK);
+        let Shape { store, keys, .. } = &*self.0;
+        store.cache.ahead((self.key(entry.id), lease), bytes, go_on, || {
+            store.fetch(keys, Kind::Data, &entry.id).map(Value::Data)
+        })
     }
 
     pub(crate) fn store(&self) -> &Inner {
@@ -190,6 +209,16 @@ impl Tree {
     pub(crate) fn shares_store(&self, store: &Arc<Inner>) -> bool {
         Arc::ptr_eq(&self.0.store, store)
     }
+}
+
+/// Where the way down to a leaf ends.
+#[derive(Debug)]
+pub(crate) enum Descent {
+    Leaf(Arc<Value>),
+    /// Nothing is stored of the region.
+    Hole,
+    /// At a node that may not be read.
+    Stopped,
 }
 
 /// The chunks a leaf lists.

@@ -257,7 +257,13 @@ impl BlockStore {
     /// to the end of the larger one. Cost is that of the difference, not of the contents.
     #[must_use]
     pub fn changed(&self, a: &Tree, b: &Tree) -> Changed {
-        let end = a.size_bytes().max(b.size_bytes()).min(MAX_SIZE);
-        Changed(Walk::new(Some(a.clone()), Some(b.clone()), 0..end))
+        self.changed_in(a, b, 0..u64::MAX)
+    }
+
+    /// The same within `range`, whose ends may lie inside a chunk.
+    #[must_use]
+    pub fn changed_in(&self, a: &Tree, b: &Tree, range: Range<u64>) -> Changed {
+        let end = a.size_bytes().max(b.size_bytes()).min(MAX_SIZE).min(range.end);
+        Changed(Walk::new(Some(a.clone()), Some(b.clone()), range.start.min(end)..end))
     }
 }

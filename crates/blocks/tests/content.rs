@@ -227,3 +227,46 @@ fn an_empty_content_has_the_empty_root() {
         assert_eq!((sealed.root, sealed.zero_bytes), (Root::EMPTY, size));
     }
 }
+
+#[test]
+fn what_is_read_ahead_is_there_when_it_is_asked_for() {
+    let (_dir, store) = store();
+    let bytes = content(2 * REGION, 9);
+    let sealed = ingest(&store, &bytes);
+    let tree = tree(&store, &sealed);
+    let ahead = tree.ahead();
+    let (first, second) = (5 << 20..6 << 20, 20 << 20..21 << 20);
+    for part in [first.clone(), second.clone(), first.clone()] {
+        assert!(ahead.fetch(part, &|| true).unwrap());
+    }
+    let loads = store.stats().loads;
+    assert!(loads > 2);
+    for part in [first, second] {
+        let mut seen = vec![0; (part.end - part.start) as usize];
+        tree.read_at(part.start, &mut seen).unwrap();
+        assert!(seen == bytes[part.start as usize..part.end as usize]);
+    }
+    assert_eq!(store.stats().loads, loads, "it was loaded again");
+    let outside = ahead.fetch(0..sealed.size_bytes + 1, &|| true);
+    assert!(matches!(outside, Err(BlocksError::OutOfRange { .. })));
+}
+
+#[test]
+fn changes_are_found_within_a_range_too() {
+    let (_dir, store) = store();
+    let mut bytes = content(2 * REGION, 11);
+    let before = ingest(&store, &bytes);
+    fill(&mut bytes[3 << 20..(3 << 20) + 8192], 12);
+    fill(&mut bytes[20 << 20..(20 << 20) + 8192], 13);
+    let after = ingest(&store, &bytes);
+    let (before, after) = (tree(&store, &before), tree(&store, &after));
+    let within = |range: Range<u64>| {
+        let found = store.changed_in(&before, &after, range);
+        found.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    assert_eq!(within(4 << 20..16 << 20), [], "nothing changed there");
+    let [found] = &within(3 << 20..(3 << 20) + 4096)[..] else { panic!("one range") };
+    assert_eq!(*found, 3 << 20..(3 << 20) + 4096, "it is cut to what was asked for");
+    assert_eq!(within(0..u64::MAX).len(), 2);
+    assert_eq!(within(u64::MAX - 1..u64::MAX), []);
+}

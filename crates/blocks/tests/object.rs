@@ -114,9 +114,10 @@ fn many_readers_fetch_each_part_once_and_hold_no_more_than_they_may() {
     assert!((4..=7).contains(&fetched), "{fetched}");
     let here = |root, size: usize| store.tree(domain(), root, size as u64).here(1000).unwrap();
     assert_eq!(here(root, first.len()), (first.len() as u64, first.len() as u64));
-    // The parts that list its chunks came just now, and what else is in them.
+    // Whether the parts that list its chunks came along or not, to ask fetches nothing.
     let (few, all) = here(other, second.len());
     assert!(few < all / 2 && all == second.len() as u64, "{few} of {all}");
+    assert_eq!(store.stats().fetched_parts, fetched);
     assert!(read(&store, other, second.len()) == second);
     let stats = store.stats();
     assert!(stats.host_cache_bytes > 0 && stats.host_cache_bytes <= bound, "{stats:?}");

@@ -31,8 +31,41 @@ impl BootSet {
         self.stretches.iter().map(|part| part.start * GRAIN..part.end * GRAIN)
     }
 
+    /// The stretches in pieces of at most `most` bytes, as far as they lie
+    /// inside `size`.
+    pub(crate) fn pieces(&self, most: u64, size: u64) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.stretches().flat_map(move |part| {
+            let end = part.end.min(size);
+            let starts = (part.start..end).step_by(usize::try_from(most).unwrap_or(usize::MAX));
+            starts.map(move |at| at..end.min(at + most))
+        })
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.stretches().map(|part| part.end - part.start).sum()
+    }
+
+    /// What of it is left where `changed` names what has changed of a stretch, in order.
+    pub(crate) fn without<E>(
+        &self,
+        mut changed: impl FnMut(Range<u64>) -> Result<Vec<Range<u64>>, E>,
+    ) -> Result<Self, E> {
+        let mut left = Vec::new();
+        for part in &self.stretches {
+            let mut at = part.start;
+            for gone in changed(part.start * GRAIN..part.end * GRAIN)? {
+                let gone = gone.start / GRAIN..gone.end.div_ceil(GRAIN);
+                if at < gone.start {
+                    left.push(at..gone.start);
+                }
+                at = at.max(gone.end);
+            }
+            if at < part.end {
+                left.push(at..part.end);
+            }
+        }
+        left.truncate(MOST_STRETCHES);
+        Ok(Self { stretches: left })
     }
 
     /// Start and length of each stretch, as a record keeps them.
@@ -43,12 +76,17 @@ impl BootSet {
     /// From such numbers; `None` if they can't be that.
     pub(crate) fn from_numbers(numbers: &[u64]) -> Option<Self> {
         let (pairs, []) = numbers.as_chunks::<2>() else { return None };
+        if pairs.len() > MOST_STRETCHES {
+            return None;
+        }
         let most = vmint_blocks::MAX_CONTENT_BYTES / GRAIN;
         let stretch = |[start, len]: &[u64; 2]| {
             let end = start.checked_add(*len).filter(|end| *end <= most)?;
             Some(*start..end)
         };
-        Some(Self { stretches: pairs.iter().map(stretch).collect::<Option<_>>()? })
+        let set = Self { stretches: pairs.iter().map(stretch).collect::<Option<_>>()? };
+        // Each is at most 2^48 bytes, and there are not too many.
+        (set.bytes() <= MOST_BYTES).then_some(set)
     }
 }
 
@@ -88,6 +126,11 @@ impl Recorder {
                 return;
             }
         }
+    }
+
+    /// What was read so far.
+    pub(crate) fn so_far(&self) -> BootSet {
+        self.seen.lock().set.clone()
     }
 
     /// Ends it; what was read so far.
@@ -137,11 +180,36 @@ mod tests {
         let wanted = [10 * GRAIN..12 * GRAIN, 3 * GRAIN..4 * GRAIN];
         assert_eq!(set.stretches().collect::<Vec<_>>(), wanted);
         assert_eq!(set.bytes(), 3 * GRAIN);
+        let pieces: Vec<_> = set.pieces(GRAIN + 1, 11 * GRAIN + 7).collect();
+        let wanted =
+            [10 * GRAIN..11 * GRAIN + 1, 11 * GRAIN + 1..11 * GRAIN + 7, 3 * GRAIN..4 * GRAIN];
+        assert_eq!(pieces, wanted);
+        assert_eq!(set.pieces(GRAIN, 3 * GRAIN).count(), 0);
         assert_eq!(BootSet::from_numbers(&set.numbers()), Some(set));
         recorder.touch(0, 1);
         assert_eq!(recorder.finish(), BootSet::default(), "it was over");
         assert_eq!(BootSet::from_numbers(&[1]), None);
         assert_eq!(BootSet::from_numbers(&[u64::MAX / GRAIN, 1]), None);
+        assert_eq!(BootSet::from_numbers(&[0, MOST_BYTES / GRAIN + 1]), None);
+        assert_eq!(BootSet::from_numbers(&vec![1; 2 * MOST_STRETCHES + 2]), None);
+    }
+
+    #[test]
+    fn what_has_changed_is_left_out() {
+        let recorder = Recorder::default();
+        recorder.touch(10 * GRAIN, 6 * GRAIN);
+        recorder.touch(2 * GRAIN, 2 * GRAIN);
+        let set = recorder.so_far();
+        let changed = |part: Range<u64>| {
+            let all = [10 * GRAIN..11 * GRAIN, 12 * GRAIN..13 * GRAIN + 1, 15 * GRAIN..16 * GRAIN];
+            Ok::<_, ()>(all.into_iter().filter(|gone| part.contains(&gone.start)).collect())
+        };
+        let left = set.without(changed).unwrap();
+        let wanted = [11 * GRAIN..12 * GRAIN, 14 * GRAIN..15 * GRAIN, 2 * GRAIN..4 * GRAIN];
+        assert_eq!(left.stretches().collect::<Vec<_>>(), wanted);
+        assert_eq!(recorder.finish(), set, "it goes on");
+        assert_eq!(set.without(|part| Ok::<_, ()>(vec![part])).unwrap(), BootSet::default());
+        set.without(|_| Err(())).unwrap_err();
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub struct Config {
     pub max_import_bytes: u64,
     /// The largest disk an image may hold, in bytes.
     pub max_disk_bytes: u64,
-    /// Memory for chunks that were read, in bytes, shared by all volumes.
+    /// Memory for chunks that were read, in bytes, shared by all volumes; taken
+    /// as they are read. Up to half of it holds what is read ahead of boots. A
+    /// sixteenth of the machine's by default, 128 MiB to 2 GiB.
     pub cache_bytes: usize,
     /// How often space that nothing needs is looked for, in seconds.
     pub collect_every_seconds: u64,
@@ -128,7 +130,7 @@ impl Config {
             exports_dir: PathBuf::from("/run/vmint/exports"),
             max_import_bytes: 1 << 40,
             max_disk_bytes: 16 << 40,
-            cache_bytes: 64 << 20,
+            cache_bytes: vmint_blocks::Options::default().cache_bytes,
             collect_every_seconds: 600,
             trash_seconds: 24 * 3600,
             bucket: None,

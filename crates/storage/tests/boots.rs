@@ -43,6 +43,19 @@ async fn quiet(running: &Running, wanted: u64) {
     panic!("{} of {wanted} bytes were read ahead", running.storage.read_ahead_bytes());
 }
 
+/// Waits until reading ahead makes no more headway.
+async fn settle(running: &Running) {
+    let mut before = (0, u64::MAX);
+    loop {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let now = (running.stats().loads, running.storage.read_ahead_bytes());
+        if now == before {
+            return;
+        }
+        before = now;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_launch_reads_ahead_what_the_first_one_read() {
     let place = Place::new();
@@ -70,6 +83,10 @@ async fn the_next_launch_reads_ahead_what_the_first_one_read() {
     let found = running.volumes.get_volume(from(ANN, request)).await.unwrap().into_inner();
     // Chunks in a directory are all here.
     assert_eq!(found.volume.unwrap().hydrated_percent, Some(100));
+    let request = pb::ListVolumesRequest::default();
+    let listed = running.users.list_volumes(from(ANN, request)).await.unwrap().into_inner();
+    assert!(!listed.volumes.is_empty());
+    assert!(listed.volumes.iter().all(|volume| volume.hydrated_percent == Some(100)));
     quiet(&running, touched()).await;
     let ahead = running.stats();
     assert_eq!((ahead.loads, ahead.loaded_bytes), (cold.loads, cold.loaded_bytes));
@@ -134,5 +151,85 @@ async fn a_boot_is_forgotten_with_its_content() {
     let frozen = running.freeze(4, 4).await;
     assert_eq!(frozen.snapshot_id, snap(4));
     assert_eq!(running.storage.read_ahead_bytes(), touched(), "it was remembered");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_of_a_booted_machine_begins_with_what_that_one_read() {
+    let place = Place::new();
+    let mut running = place.start().await;
+    let mut disk = noise(5, 32 * MIB);
+    let snapshot = running.import(&disk).await.snapshot_id;
+    let made = running.attach(1, &snapshot, true).await;
+    boot(&made.export_path, &disk);
+    // The machine changes what it read at 11 MiB, and goes on.
+    let written = noise(6, 300 << 10);
+    let mut machine = Nbd::connect(&made.export_path);
+    machine.write(11 * MIB as u64, &written);
+    machine.flush();
+    disk[11 * MIB..11 * MIB + written.len()].copy_from_slice(&written);
+    // Its boot is still being watched.
+    let child = running.freeze(1, 1).await.snapshot_id;
+    running.stop().await;
+
+    let mut running = place.start().await;
+    let next = running.attach(2, &child, true).await;
+    // Chunks that were cut anew reach a little over what was written.
+    let kept = touched() - (written.len() as u64);
+    quiet(&running, kept - (512 << 10)).await;
+    settle(&running).await;
+    let ahead = running.storage.read_ahead_bytes();
+    assert!(ahead <= kept, "{ahead} of {kept} bytes: what has changed is no longer known");
+    let loads = running.stats().loads;
+    boot(&next.export_path, &disk);
+    let missed = running.stats().loads - loads;
+    assert!((1..=25).contains(&missed), "{missed} chunks were not read ahead");
+    running.stop().await;
+
+    // It was watched in its turn, and is known by its own boot from now on.
+    let mut running = place.start().await;
+    let third = running.attach(3, &child, true).await;
+    quiet(&running, touched()).await;
+    let loads = running.stats().loads;
+    boot(&third.export_path, &disk);
+    assert_eq!(running.stats().loads, loads, "the boot had to wait for a chunk");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boot_larger_than_the_memory_is_read_ahead_as_it_goes() {
+    let place = Place::new();
+    let mut running = place.start().await;
+    let disk = noise(7, 32 * MIB);
+    let snapshot = running.import(&disk).await.snapshot_id;
+    // Eight MiB of memory for chunks, and a boot that reads twelve.
+    let reads: Vec<usize> = (0..192).map(|n| n * 7 % 192 * (128 << 10)).collect();
+    let read = |socket: &str| {
+        let mut machine = Nbd::connect(socket);
+        for at in &reads {
+            assert_same(&machine.read(*at as u64, 64 << 10), &disk[*at..*at + (64 << 10)]);
+        }
+    };
+    let made = running.attach(1, &snapshot, true).await;
+    read(&made.export_path);
+    let cold = running.stats().loads;
+    running.stop().await;
+
+    let mut running = place.start().await;
+    let next = running.attach(2, &snapshot, true).await;
+    // Half of the memory is filled, and nothing of that is displaced.
+    settle(&running).await;
+    let (first, loads) = (running.storage.read_ahead_bytes(), running.stats().loads);
+    assert!((1 << 20..=4 << 20).contains(&first), "{first} bytes");
+    assert!(running.stats().cache_bytes <= 8 << 20);
+    settle(&running).await;
+    assert_eq!(running.stats().loads, loads, "it reads on though nobody asked");
+    // With each chunk that is asked for another one comes.
+    read(&next.export_path);
+    quiet(&running, (192 * 64) << 10).await;
+    let stats = running.stats();
+    let more = "chunks were displaced before they were asked for";
+    assert!(stats.loads <= cold * 13 / 10, "{more}: {cold} cold, {stats:?}");
+    assert!(stats.cache_bytes <= 8 << 20);
     running.stop().await;
 }

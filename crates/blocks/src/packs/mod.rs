@@ -76,9 +76,10 @@ pub(crate) trait PackStore: fmt::Debug + Send + Sync {
         true
     }
 
-    /// Packs fetched from afar, in parts of a MiB, and bytes of them held here.
-    fn fetched(&self) -> (u64, u64) {
-        (0, 0)
+    /// Parts of a MiB fetched from an object store, and bytes of them held here; none if packs
+    /// are not kept in one.
+    fn fetched(&self) -> Option<(u64, u64)> {
+        None
     }
 }
 

@@ -379,8 +379,8 @@ impl PackStore for ObjectPacks {
         gone(fs::remove_file(self.dir.join("footers").join(format!("{number:08x}"))))
     }
 
-    fn fetched(&self) -> (u64, u64) {
-        (self.segments.fetches.load(Ordering::Relaxed), self.segments.bytes())
+    fn fetched(&self) -> Option<(u64, u64)> {
+        Some((self.segments.fetches.load(Ordering::Relaxed), self.segments.bytes()))
     }
 }
 

@@ -139,6 +139,11 @@ async fn describe_volumes(mut call: Call) -> Answer {
     Ok(xml)
 }
 
+/// How much of what a volume was made of is on the host, in percent.
+fn initialized(volume: &Volume) -> Option<i32> {
+    volume.hydrated_percent.filter(|_| !volume.snapshot_id.is_empty())
+}
+
 async fn describe_volume_status(mut call: Call) -> Answer {
     let (volumes, next) = find(&mut call).await?;
     let mut xml = Xml::new();
@@ -147,12 +152,22 @@ async fn describe_volume_status(mut call: Call) -> Answer {
             .text("availabilityZone", zone(&call, one))
             .node("volumeStatus", |xml| {
                 // Every read is verified: one that fails is an error, not a state.
-                xml.text("status", "ok").items("details", ["io-enabled"], |xml, name| {
-                    xml.text("name", name).text("status", "passed");
+                let mut details = vec![("io-enabled", "passed")];
+                details.extend(initialized(one).map(|percent| {
+                    let state = if percent < 100 { "initializing" } else { "completed" };
+                    ("initialization-state", state)
+                }));
+                xml.text("status", "ok").items("details", details, |xml, (name, status)| {
+                    xml.text("name", name).text("status", status);
                 });
             })
             .empty("eventsSet")
             .empty("actionsSet");
+        if let Some(percent) = initialized(one) {
+            xml.node("initializationStatusDetails", |xml| {
+                xml.text("initializationType", "default").text("progress", percent.to_string());
+            });
+        }
     })
     .filled("nextToken", next);
     Ok(xml)

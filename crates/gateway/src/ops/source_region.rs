@@ -57,8 +57,11 @@ impl Gateway {
             page_token: request.page_token,
         };
         let page = self.peers.copies(&gateway()).list_leaves(asked).await?.into_inner();
-        let (leaves, next_page_token) = (page.leaves, page.next_page_token);
-        Ok(pb::ListSourceLeavesResponse { leaves, next_page_token })
+        Ok(pb::ListSourceLeavesResponse {
+            leaves: page.leaves,
+            next_page_token: page.next_page_token,
+            boot_stretches: page.boot_stretches,
+        })
     }
 
     pub(crate) async fn whole_source_leaves(

@@ -71,9 +71,12 @@ impl CopyInternalService for Copies {
             self.0.leaves(snapshot, wanted, first.unwrap_or_default(), size.unwrap_or(LEAVES));
         let (named, more) = page.await.map_err(status)?;
         let next = named.last().filter(|_| more).map(|(region, _)| region + 1);
+        let boot = if first.is_none() { self.0.boot_numbers(snapshot).await } else { Ok(None) };
+        let boot = boot.map_err(status)?.unwrap_or_default();
         Ok(Response::new(pb::ListLeavesResponse {
             leaves: named.iter().map(|(region, found)| leaf(*region, found, false)).collect(),
             next_page_token: token(next, &canonical, nobody()),
+            boot_stretches: boot.into_iter().map(number).collect(),
         }))
     }
 

@@ -13,7 +13,8 @@ use vmint_store::Asked;
 
 use super::{
     asks,
-    convert::{account_of, id, number, page_size, page_start, snapshot, volume},
+    convert::{account_of, id, number, page_size, page_start, snapshot},
+    volumes::shown,
 };
 use crate::{Storage, StorageError};
 
@@ -139,9 +140,8 @@ impl StorageService for Public {
         let after = page_start(&request.page_token, &canonical, account).map_err(status)?;
         let size = page_size(request.page_size);
         let (page, last) = self.0.list_volumes(&query, after, size).map_err(status)?;
-        let show = |found| volume(found, self.0.written_bytes(found));
         Ok(Response::new(pb::ListVolumesResponse {
-            volumes: page.iter().map(show).collect(),
+            volumes: shown(&self.0, &page).await?,
             next_page_token: token(last, &canonical, account),
         }))
     }

@@ -65,10 +65,8 @@ impl VolumeService for Volumes {
         let account = account_of(Caller::of_account(&request)?).map_err(status)?;
         let wanted = id("volume_id", &request.get_ref().volume_id).map_err(status)?;
         let found = volumes::owned(self.0.records.store(), wanted, account).map_err(status)?;
-        let mut shown = volume(&found, self.0.written_bytes(&found));
-        let hydrated = self.0.hydrated_percent(&found).await.map_err(status)?;
-        shown.hydrated_percent = hydrated.and_then(|percent| i32::try_from(percent).ok());
-        Ok(Response::new(pb::GetVolumeResponse { volume: Some(shown) }))
+        let mut shown = shown(&self.0, &[found]).await?;
+        Ok(Response::new(pb::GetVolumeResponse { volume: shown.pop() }))
     }
 
     async fn modify_volume(
@@ -119,6 +117,16 @@ impl VolumeService for Volumes {
         self.0.delete_volume(wanted, account, asked).await.map_err(status)?;
         Ok(Response::new(pb::DeleteVolumeResponse {}))
     }
+}
+
+/// Volumes as they stand, with how much of each is on this host.
+pub(super) async fn shown(storage: &Storage, found: &[Volume]) -> Result<Vec<pb::Volume>, Status> {
+    let hydrated = storage.hydrated_percents(found).await.map_err(status)?;
+    let show = |(one, percent): (&Volume, Option<u64>)| pb::Volume {
+        hydrated_percent: percent.and_then(|percent| i32::try_from(percent).ok()),
+        ..volume(one, storage.written_bytes(one))
+    };
+    Ok(found.iter().zip(hydrated).map(show).collect())
 }
 
 fn modification(volume: &Volume) -> Option<pb::VolumeModification> {

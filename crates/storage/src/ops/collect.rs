@@ -1,12 +1,13 @@
 //! Giving back what nothing needs.
 
+use super::attach::now_ms;
 use crate::{Result, Storage};
 
 impl Storage {
     /// Looks once for blocks that nothing needs and gives them back; answers
     /// how many bytes.
     pub async fn collect(&self) -> Result<u64> {
-        let storage = self.clone();
+        let (storage, begun_ms) = (self.clone(), now_ms());
         let (deleted_bytes, labels) = Self::blocking(move || {
             // Begun before the list is made, so that nothing made meanwhile is
             // missed.
@@ -24,7 +25,7 @@ impl Storage {
             Ok((report.deleted_bytes, labels))
         })
         .await?;
-        self.forget_boots(&labels).await?;
+        self.forget_boots(&labels, begun_ms).await?;
         Ok(deleted_bytes)
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     Result, Snapshot, Storage, StorageError,
     key::Wish,
     snapshot::SnapshotState,
-    store::{fence, held, snapshots},
+    store::{boot_sets, fence, held, snapshots},
     tag::Tags,
 };
 
@@ -63,6 +63,7 @@ impl Storage {
                     copy.images.insert(image);
                     copy.created_ms = tx.now_ms();
                     snapshots::put(tx, &copy)?;
+                    boot_sets::inherit(tx, &cover.content, cover.boot.as_ref())?;
                     copies.push(copy);
                 }
                 held::within(tx, account, &quota)?;

@@ -8,7 +8,7 @@ use crate::{
     Result, Snapshot, Storage, StorageError,
     key::Wish,
     snapshot::SnapshotState,
-    store::{LEDGER, held, snapshots},
+    store::{LEDGER, boot_sets, held, snapshots},
 };
 
 /// What the ledger keeps.
@@ -34,7 +34,7 @@ impl Storage {
         // until the commit.
         let found = snapshots::readable(self.records.store(), source, account)?;
         let cover = self.cover(&found, account, self.wished(account, wish)?).await?;
-        let (content, seal) = (cover.content, cover.seal);
+        let (content, seal, boot) = (cover.content, cover.seal, cover.boot.clone());
         let _listed = self.listing.read().await;
         let quota = self.config.quota;
         let made = self
@@ -53,6 +53,7 @@ impl Storage {
                     copy.tags = labels.tags;
                     copy.created_ms = tx.now_ms();
                     snapshots::put(tx, &copy)?;
+                    boot_sets::inherit(tx, &content, boot.as_ref())?;
                     held::within(tx, account, &quota)?;
                     Ok(Made { snapshot: copy.id.to_string() })
                 })

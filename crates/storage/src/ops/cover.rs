@@ -5,6 +5,7 @@ use vmint_ids::AccountId;
 
 use crate::{
     Content, Result, Seal, Snapshot, Storage, StorageError,
+    boot_set::BootSet,
     key::{Cover, Wish},
 };
 
@@ -16,6 +17,8 @@ const PIECE: usize = 1 << 20;
 pub(crate) struct Covered {
     pub(crate) content: Content,
     pub(crate) seal: Option<Seal>,
+    /// What a new content begins with.
+    pub(crate) boot: Option<BootSet>,
     /// Keeps a new content until it is recorded.
     pub(crate) _pin: Option<Pin>,
 }
@@ -35,7 +38,9 @@ impl Storage {
         let cover = wish.cover(under, own).map_err(|_| StorageError::DecryptionRefused { id })?;
         Self::may_use(self.records.store(), Some(content))?;
         let key = match cover {
-            Cover::Same => return Ok(Covered { content, seal: source.seal, _pin: None }),
+            Cover::Same => {
+                return Ok(Covered { content, seal: source.seal, boot: None, _pin: None });
+            }
             Cover::Under(key) => self.key_for(account, key).await?,
         };
         let seal = self.begin_lineage(account, key).await?;
@@ -61,12 +66,13 @@ impl Storage {
             }
         }
         let sealed = ingest.finish()?;
+        let boot = self.boot_set(&content);
         let content = Content {
             domain: account,
             lineage: Some(seal.lineage),
             root: sealed.root,
             size_bytes: content.size_bytes,
         };
-        Ok(Covered { content, seal: Some(seal), _pin: Some(sealed.pin) })
+        Ok(Covered { content, seal: Some(seal), boot, _pin: Some(sealed.pin) })
     }
 }

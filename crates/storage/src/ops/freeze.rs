@@ -12,7 +12,7 @@ use super::Step;
 use crate::{
     Content, Result, Snapshot, Storage, StorageError, Volume,
     snapshot::{Consistency, SnapshotState},
-    store::{fence, held, snapshots, volumes},
+    store::{boot_sets, fence, held, snapshots, volumes},
     tag::Tags,
 };
 
@@ -161,7 +161,7 @@ impl Storage {
     pub(super) async fn seal(&self, step: Option<Step>, taken: Taken) -> Result<Snapshot> {
         let storage = self.clone();
         let progress = self.progress.of(taken.snapshot.id);
-        let (sealed, content, taken) = Self::blocking(move || {
+        let (sealed, content, boot, taken) = Self::blocking(move || {
             let base = Self::base_of(&taken)?;
             let tree = storage.tree(&base)?;
             let dirty = taken.frozen.dirty();
@@ -172,7 +172,8 @@ impl Storage {
                     taken.frozen.read_at(range.start, buffer)
                 })?;
             let content = Content { root: sealed.root, size_bytes: taken.frozen.size(), ..base };
-            Ok((sealed, content, taken))
+            let boot = storage.inherited(&base, &content);
+            Ok((sealed, content, boot, taken))
         })
         .await?;
         let Taken { volume, snapshot, frozen, pause_micros } = taken;
@@ -194,6 +195,7 @@ impl Storage {
                 snapshot.stored_bytes = stored_bytes;
                 snapshot.pause_micros = pause_micros;
                 snapshots::put(tx, &snapshot)?;
+                boot_sets::inherit(tx, &content, boot.as_ref())?;
                 Ok(snapshot)
             })
             .await?;

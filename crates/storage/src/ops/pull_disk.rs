@@ -14,8 +14,9 @@ use vmint_store::TxError;
 
 use crate::{
     Content, Result, Snapshot, Storage, StorageError,
+    boot_set::BootSet,
     snapshot::{Remote, SnapshotState},
-    store::{keys, snapshots},
+    store::{boot_sets, keys, snapshots},
     transfers::Job,
 };
 
@@ -62,17 +63,22 @@ impl Storage {
             (what.tell)(bytes);
         };
         let what = Remotely { tell: &tell, ..what };
-        let mut one = One { storage: self, what, disk, domain, moved: 0 };
+        let mut one = One { storage: self, what, disk, domain, moved: 0, boot: None };
         let sealed = one.graft().await?;
         let (moved, seconds) = (one.moved, started.elapsed().as_secs_f64());
-        self.keep_pulled(snapshot, sealed).await?;
+        self.keep_pulled(snapshot, sealed, one.boot).await?;
         drop(turn);
         tracing::info!(snapshot = %snapshot.id, region = remote.region, moved, seconds, "copied");
         Ok(())
     }
 
     /// Records a disk that is there now.
-    async fn keep_pulled(&self, snapshot: &Snapshot, sealed: Sealed) -> Result<()> {
+    async fn keep_pulled(
+        &self,
+        snapshot: &Snapshot,
+        sealed: Sealed,
+        boot: Option<BootSet>,
+    ) -> Result<()> {
         let content = Content {
             domain: snapshot.account,
             lineage: snapshot.seal.map(|seal| seal.lineage),
@@ -88,7 +94,8 @@ impl Storage {
             snapshot.state = SnapshotState::Completed(content);
             snapshot.making = None;
             (snapshot.new_bytes, snapshot.stored_bytes) = (new_bytes, stored_bytes);
-            snapshots::put(tx, &snapshot)
+            snapshots::put(tx, &snapshot)?;
+            boot_sets::inherit(tx, &content, boot.as_ref())
         });
         kept.await?;
         // From here the snapshot's record holds the content.
@@ -105,6 +112,8 @@ struct One<'a> {
     domain: Domain,
     /// Bytes of chunks that came, as they came.
     moved: u64,
+    /// What machines there read first of it.
+    boot: Option<BootSet>,
 }
 
 impl One<'_> {
@@ -121,6 +130,7 @@ impl One<'_> {
             if snapshots::find(self.storage.records.store(), snapshot.id)?.is_none() {
                 return Err(StorageError::Cancelled);
             }
+            self.boot = self.boot.take().or_else(|| boot_set(&page.boot_stretches));
             for leaf in page.leaves {
                 if self.what.job.stop.is_cancelled() {
                     return Err(StorageError::Cancelled);
@@ -265,4 +275,10 @@ fn place(place: &SourcePlace) -> Result<Place> {
         blocks: u8::try_from(place.blocks).map_err(|_| bad())?,
         id: id(&place.chunk_id)?,
     })
+}
+
+/// What another region says of boots there; none if it says nothing that can be.
+fn boot_set(numbers: &[i64]) -> Option<BootSet> {
+    let numbers = numbers.iter().map(|n| u64::try_from(*n)).collect::<Result<Vec<_>, _>>();
+    BootSet::from_numbers(&numbers.ok()?).filter(|set| set.bytes() > 0)
 }

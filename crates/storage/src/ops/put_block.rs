@@ -12,7 +12,7 @@ use crate::{
     BlockError, Content, Result, Snapshot, Storage, StorageError,
     sent::{BLOCK, Sent, Sum, Written, sum},
     snapshot::{Making, SnapshotState},
-    store::{LEDGER, snapshots},
+    store::{LEDGER, boot_sets, snapshots},
 };
 
 /// A block as it is sent.
@@ -188,7 +188,7 @@ impl Storage {
         let none = Content { domain: account, lineage, root: Root::EMPTY, size_bytes };
         let base = blocks.base.unwrap_or(none);
         let storage = self.clone();
-        let sealed = Self::blocking(move || {
+        let (sealed, content, boot) = Self::blocking(move || {
             // Whoever found the snapshot open before it was complete is done.
             let _alone = sent.gate.write();
             let mut cache = None;
@@ -198,10 +198,11 @@ impl Storage {
                 &sent.ranges(),
                 &mut |range, buffer| sent.read_at(range.start, buffer, &mut cache),
             )?;
-            Ok(sealed)
+            let content = Content { root: sealed.root, size_bytes, ..base };
+            let boot = storage.inherited(&base, &content);
+            Ok((sealed, content, boot))
         })
         .await?;
-        let content = Content { root: sealed.root, size_bytes, ..base };
         let (new_bytes, stored_bytes) = (sealed.new_bytes, sealed.stored_bytes);
         self.records
             .commit(move |tx| {
@@ -214,6 +215,7 @@ impl Storage {
                     snapshot.new_bytes = new_bytes;
                     snapshot.stored_bytes = stored_bytes;
                     snapshots::put(tx, &snapshot)?;
+                    boot_sets::inherit(tx, &content, boot.as_ref())?;
                 }
                 Ok(())
             })

@@ -10,10 +10,11 @@ use vmint_store::TxError;
 use super::{import::TakenIn, import_task::end};
 use crate::{
     Result, Snapshot, Storage, StorageError,
+    boot_set::BootSet,
     import_task::{Disk, FileSource, Made, REMEMBERED_MS, Task, TaskState},
     snapshot::{Consistency, SnapshotState},
     staged::Staged,
-    store::{held, import_tasks, snapshots, uploads},
+    store::{boot_sets, held, import_tasks, snapshots, uploads},
     transfer_fault::told,
     transfers::Job,
     upload::Upload,
@@ -129,7 +130,8 @@ impl Storage {
                 let taken = storage.take_in(account, lineage, disk, &mut progress)?;
                 return Ok((taken, file_bytes, None));
             };
-            let tree = storage.tree(&from.content().ok_or(StorageError::Damaged)?)?;
+            let content = from.content().ok_or(StorageError::Damaged)?;
+            let tree = storage.tree(&content)?;
             let staged = Staged::new(file, tree.clone(), taken);
             let (file_bytes, dirty) = (Source::len(&staged), staged.dirty());
             let disk = opener.declared(Some(Format::Raw)).open(staged)?;
@@ -140,7 +142,8 @@ impl Storage {
             } else {
                 storage.take_over(&from, &tree, &disk, &dirty, &mut progress)?
             };
-            Ok((taken, file_bytes, Some(from)))
+            let boot = storage.inherited(&content, &taken.0);
+            Ok((taken, file_bytes, Some((from, boot))))
         })
         .await?;
         if self.record(task, n, taken, file_bytes, base).await? {
@@ -173,11 +176,12 @@ impl Storage {
         n: usize,
         taken: TakenIn,
         file_bytes: u64,
-        base: Option<Snapshot>,
+        base: Option<(Snapshot, Option<BootSet>)>,
     ) -> Result<bool> {
         let (content, sealed, format, root) = taken;
         let Sealed { new_bytes, stored_bytes, .. } = sealed;
         let (id, quota) = (task.id, self.config.quota);
+        let (base, boot) = base.unzip();
         let recorded = self.records.commit(move |tx| {
             let mut task = import_tasks::active(tx, id)?;
             let (account, image, description) =
@@ -203,6 +207,7 @@ impl Storage {
             (snapshot.new_bytes, snapshot.stored_bytes) = (new_bytes, stored_bytes);
             snapshot.created_ms = tx.now_ms();
             snapshots::put(tx, &snapshot)?;
+            boot_sets::inherit(tx, &content, boot.flatten().as_ref())?;
             held::within(tx, account, &quota)?;
             disk.made = Some(Made { format, file_bytes, content, root });
             let source = disk.source.clone();

@@ -45,6 +45,18 @@ impl Storage {
         .await
     }
 
+    /// What machines read first of a snapshot's content, as a record keeps it; none if nothing
+    /// is known of it.
+    pub(crate) async fn boot_numbers(&self, id: SnapshotId) -> Result<Option<Vec<u64>>> {
+        let storage = self.clone();
+        Self::blocking(move || {
+            let found = snapshots::find(storage.records.store(), id)?;
+            let content = found.and_then(|found| found.content());
+            Ok(content.and_then(|content| storage.boot_set(&content)).map(|set| set.numbers()))
+        })
+        .await
+    }
+
     /// These stretches with their chunks; holes are left out.
     pub(crate) async fn whole_leaves(
         &self,

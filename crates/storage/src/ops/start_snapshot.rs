@@ -10,7 +10,7 @@ use crate::{
     Result, Snapshot, Storage, StorageError,
     key::Wish,
     snapshot::{Blocks, Consistency, Making, SnapshotState, gib},
-    store::{LEDGER, held, snapshots},
+    store::{LEDGER, boot_sets, held, snapshots},
     volume::BadSize,
 };
 
@@ -65,7 +65,7 @@ impl Storage {
         } else {
             seal = self.seal_of_new(account, start.wish).await?;
         }
-        let under = cover.as_ref().map(|cover| (cover.content, cover.seal));
+        let under = cover.as_ref().map(|cover| (cover.content, cover.seal, cover.boot.clone()));
         let _listed = self.listing.read().await;
         let quota = self.config.quota;
         let made = self
@@ -79,8 +79,9 @@ impl Storage {
                         Snapshot::pending(id, account, size_bytes, Consistency::Imported);
                     snapshot.seal = seal;
                     let mut base = None;
-                    if let Some((parent, (content, seal))) = parent.zip(under) {
+                    if let Some((parent, (content, seal, boot))) = parent.zip(under) {
                         fits(&snapshot, &parent).map_err(TxError::Refused)?;
+                        boot_sets::inherit(tx, &content, boot.as_ref())?;
                         base = Some(content);
                         snapshot.seal = seal;
                         snapshot.parent = Some(parent.id);

@@ -20,12 +20,7 @@ pub(crate) async fn run(client: &Client, command: VolumeCommand) -> Result<()> {
         VolumeCommand::Show { volume } => {
             let request = GetVolumeRequest { volume_id: volume };
             let volume = client.volumes().get_volume(request).await?.into_inner().volume;
-            show(client, volume.as_slice())?;
-            let percent = volume.and_then(|volume| volume.hydrated_percent);
-            if let (Output::Table, Some(percent)) = (client.output(), percent) {
-                println!("{percent} % of its base is on the host");
-            }
-            Ok(())
+            show(client, volume.as_slice())
         }
         VolumeCommand::Create { size_gib, snapshot, encrypt, tags } => {
             let request = CreateVolumeRequest {
@@ -116,10 +111,11 @@ fn show(client: &Client, volumes: &[Volume]) -> Result<()> {
                     volume.snapshot_id.clone(),
                     volume.instance_id.clone(),
                     volume.device_name.clone(),
+                    volume.hydrated_percent.map(|here| format!("{here} %")).unwrap_or_default(),
                 ]
             };
             let rows: Vec<_> = volumes.iter().map(row).collect();
-            table(&["ID", "STATE", "SIZE", "SNAPSHOT", "INSTANCE", "DEVICE"], &rows);
+            table(&["ID", "STATE", "SIZE", "SNAPSHOT", "INSTANCE", "DEVICE", "HERE"], &rows);
             Ok(())
         }
     }
