@@ -130,6 +130,38 @@ fn many_requests_in_flight_are_all_answered() {
     thread.join().unwrap();
 }
 
+#[test]
+fn an_answer_does_not_wait_for_what_is_still_to_come() {
+    let (_dir, _volume, export) = served();
+    let mut client = Client::connect(export.path()).unwrap();
+    client.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let reply = |stream: &mut UnixStream, cookie: u64, data: usize| {
+        let mut bytes = vec![0; 16 + data];
+        stream.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes[4..8], [0; 4]);
+        assert_eq!(bytes[8..16], cookie.to_be_bytes());
+    };
+    // Half a request follows.
+    let next = request(READ, 0, 2, 4096, 4096);
+    client.stream.write_all(&[&request(READ, 0, 1, 0, 4096), &next[..10]].concat()).unwrap();
+    reply(&mut client.stream, 1, 4096);
+    client.stream.write_all(&next[10..]).unwrap();
+    reply(&mut client.stream, 2, 4096);
+    // A write follows, short and long, whose payload is late.
+    for len in [8192, SIZE as u32] {
+        let write = request(WRITE, 0, 4, 0, len);
+        client.stream.write_all(&[request(READ, 0, 3, 0, 512), write].concat()).unwrap();
+        reply(&mut client.stream, 3, 512);
+        client.stream.write_all(&vec![7; len as usize]).unwrap();
+        reply(&mut client.stream, 4, 0);
+    }
+    // The client says that it leaves, and hears the last answer.
+    let leave = request(DISC, 0, 6, 0, 0);
+    client.stream.write_all(&[request(READ, 0, 5, 0, 512), leave].concat()).unwrap();
+    reply(&mut client.stream, 5, 512);
+    assert!(closed(&mut client.stream));
+}
+
 /// A base that takes its time, as one that fetches over a network does.
 #[derive(Default)]
 struct Slow {

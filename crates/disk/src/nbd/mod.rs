@@ -3,6 +3,7 @@
 mod export;
 mod negotiate;
 mod proto;
+mod reply;
 mod serve;
 
 pub use export::Export;

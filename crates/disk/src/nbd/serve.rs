@@ -3,9 +3,11 @@
 //! Workers take turns at reading: whoever holds the reader takes the next request. What needs
 //! only the volume's own files is answered on the spot, without waking another thread, and so is
 //! what comes from the base while the base has been quick lately; anything slower is done after
-//! the reader has been handed on.
+//! the reader has been handed on. While the next request is there already, and no more than some
+//! replies wait, a quick one's reply waits for the next: a client that asks for much at once gets
+//! its answers in few pieces, one that asks once gets it at once.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -15,10 +17,8 @@ use std::time::Instant;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::negotiate::Session;
-use super::proto::{
-    self, ALLOCATION_ID, CHUNK_LEN, Errno, MAX_PAYLOAD, Request, SIMPLE_LEN, STATE_HOLE,
-    STATE_ZERO, chunk, command,
-};
+use super::proto::{Errno, MAX_PAYLOAD, Request, STATE_HOLE, STATE_ZERO, command};
+use super::reply::{Part, Replies};
 use crate::volume::{Extent, Volume};
 
 /// Requests of one connection that are worked on at once.
@@ -32,8 +32,10 @@ const HOLE_CHECK: usize = 64 << 10;
 const MAX_DESCRIPTORS: usize = 1024;
 /// A base that takes this many nanoseconds a read costs less than waking another thread.
 const QUICK: u64 = 60_000;
-/// Room for a reply's header before its data, so that both go in one piece.
-const HEAD: usize = CHUNK_LEN + 8;
+/// A base that takes this many does not keep replies waiting.
+const SLOW: u64 = QUICK / 4;
+/// So many bytes of replies do not wait for more.
+const TOGETHER: usize = 16 << 10;
 
 struct Connection<'a> {
     volume: &'a Volume,
@@ -73,9 +75,17 @@ enum Next {
     Close,
 }
 
+/// What a worker has at hand.
+#[derive(Default)]
+struct Hand {
+    /// What is to be written.
+    payload: Vec<u8>,
+    replies: Replies,
+}
+
 impl<'env> Connection<'env> {
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, 'env>) {
-        let mut buf = Vec::new();
+        let mut hand = Hand::default();
         loop {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             let reader = self.reader.lock();
@@ -83,7 +93,9 @@ impl<'env> Connection<'env> {
             if self.closing.load(Ordering::SeqCst) {
                 return;
             }
-            match self.turn(scope, reader, &mut buf) {
+            let next = self.turn(scope, reader, &mut hand);
+            let sent = self.send(&mut hand.replies);
+            match next.and_then(|next| sent.map(|()| next)) {
                 Ok(Next::Go) => {}
                 Ok(Next::Close) | Err(_) => {
                     // Nobody reads on; requests in flight still answer. Another worker may
@@ -93,20 +105,26 @@ impl<'env> Connection<'env> {
                     return;
                 }
             }
-            if buf.capacity() > KEEP {
-                buf = Vec::new();
+            if hand.payload.capacity() > KEEP {
+                hand.payload = Vec::new();
             }
         }
     }
 
-    /// Takes requests until one was slow enough to let another worker read meanwhile.
+    /// Takes requests until one was slow enough to let another worker read meanwhile. Replies
+    /// may be left to be sent.
     fn turn<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, 'env>,
         mut reader: MutexGuard<'_, BufReader<UnixStream>>,
-        buf: &mut Vec<u8>,
+        hand: &mut Hand,
     ) -> io::Result<Next> {
         loop {
+            // What comes now may be long in coming.
+            let there = reader.buffer().len();
+            if there < Request::LEN || hand.replies.len() >= TOGETHER {
+                self.send(&mut hand.replies)?;
+            }
             let mut bytes = [0; Request::LEN];
             reader.read_exact(&mut bytes)?;
             let Some(request) = Request::parse(&bytes) else { return Ok(Next::Close) };
@@ -114,48 +132,65 @@ impl<'env> Connection<'env> {
             let near = match request.command {
                 command::DISC => return Ok(Next::Close),
                 command::WRITE if request.len > MAX_PAYLOAD => {
-                    self.finish(&request, Err(Errno::Invalid))?;
+                    self.finish(&request, Err(Errno::Invalid), hand);
                     return Ok(Next::Close);
                 }
                 command::WRITE if len > PIECE => {
-                    let result = self.write_long(&request, &mut reader, buf)?;
-                    self.finish(&request, result)?;
+                    self.send(&mut hand.replies)?;
+                    let result = self.write_long(&request, &mut reader, &mut hand.payload)?;
+                    self.finish(&request, result, hand);
                     continue;
                 }
                 command::WRITE => {
-                    buf.resize(buf.len().max(len), 0);
-                    reader.read_exact(&mut buf[..len])?;
+                    if reader.buffer().len() < len {
+                        self.send(&mut hand.replies)?;
+                    }
+                    let payload = &mut hand.payload;
+                    payload.resize(payload.len().max(len), 0);
+                    reader.read_exact(&mut payload[..len])?;
                     request.flags == 0 && self.volume.takes_quickly(request.offset, request.len)
                 }
                 command::READ if self.volume.is_near(request.offset, u64::from(request.len)) => {
                     len <= PIECE
                 }
                 command::READ => {
-                    let quick = len < HOLE_CHECK && self.pace.load(Ordering::Relaxed) < QUICK;
-                    if quick {
-                        self.read_far(&request, buf)?;
+                    let pace = self.pace.load(Ordering::Relaxed);
+                    if pace >= SLOW {
+                        self.send(&mut hand.replies)?;
+                    }
+                    if len < HOLE_CHECK && pace < QUICK {
+                        self.read_far(&request, hand)?;
                         continue;
                     }
-                    self.hand_on(scope);
-                    drop(reader);
-                    self.read_far(&request, buf)?;
+                    self.hand_on(scope, reader, hand)?;
+                    self.read_far(&request, hand)?;
                     return Ok(Next::Go);
                 }
                 _ => false,
             };
             if near {
-                self.answer(&request, buf)?;
+                self.answer(&request, hand)?;
                 continue;
             }
-            self.hand_on(scope);
-            drop(reader);
-            self.answer(&request, buf)?;
+            self.hand_on(scope, reader, hand)?;
+            self.answer(&request, hand)?;
             return Ok(Next::Go);
         }
     }
 
-    /// Makes sure that somebody takes the reader once it is free.
-    fn hand_on<'scope>(&'scope self, scope: &'scope Scope<'scope, 'env>) {
+    /// Gives the reader up and makes sure that somebody takes it.
+    fn hand_on<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, 'env>,
+        reader: MutexGuard<'_, BufReader<UnixStream>>,
+        hand: &mut Hand,
+    ) -> io::Result<()> {
+        self.call_another(scope);
+        drop(reader);
+        self.send(&mut hand.replies)
+    }
+
+    fn call_another<'scope>(&'scope self, scope: &'scope Scope<'scope, 'env>) {
         if self.waiting.load(Ordering::SeqCst) > 0 {
             return;
         }
@@ -171,9 +206,9 @@ impl<'env> Connection<'env> {
     }
 
     /// Answers a read that needs the base, and remembers how long it took.
-    fn read_far(&self, request: &Request, buf: &mut Vec<u8>) -> io::Result<()> {
+    fn read_far(&self, request: &Request, hand: &mut Hand) -> io::Result<()> {
         let start = Instant::now();
-        self.answer(request, buf)?;
+        self.answer(request, hand)?;
         let took = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX >> 4);
         let before = self.pace.load(Ordering::Relaxed);
         // A slow read counts at once, quick ones bit by bit. Losing an update does no harm.
@@ -182,7 +217,7 @@ impl<'env> Connection<'env> {
         Ok(())
     }
 
-    fn answer(&self, request: &Request, buf: &mut Vec<u8>) -> io::Result<()> {
+    fn answer(&self, request: &Request, hand: &mut Hand) -> io::Result<()> {
         let (offset, len) = (request.offset, u64::from(request.len));
         let fua = request.flags & command::FUA != 0;
         let allowed = match request.command {
@@ -191,12 +226,19 @@ impl<'env> Connection<'env> {
             _ => command::FUA,
         };
         if request.flags & !allowed != 0 {
-            return self.finish(request, Err(Errno::Invalid));
+            self.finish(request, Err(Errno::Invalid), hand);
+            return Ok(());
         }
         let done = match request.command {
-            command::READ => return self.read(request, buf),
-            command::BLOCK_STATUS => return self.block_status(request),
-            command::WRITE => self.checked_write(offset, &buf[..request.len as usize]),
+            command::READ => return self.read(request, &mut hand.replies),
+            command::BLOCK_STATUS => {
+                let done = self.block_status(request, &mut hand.replies);
+                if let Err(error) = done {
+                    self.finish(request, Err(error), hand);
+                }
+                return Ok(());
+            }
+            command::WRITE => self.checked_write(offset, &hand.payload[..request.len as usize]),
             command::TRIM => self.volume.trim(offset, len).map_err(|error| Errno::from(&error)),
             command::WRITE_ZEROES => {
                 let zeroed = self.volume.write_zeroes(offset, len);
@@ -213,7 +255,8 @@ impl<'env> Connection<'env> {
             Ok(()) if flush => self.volume.flush().map_err(|error| Errno::from(&error)),
             other => other,
         };
-        self.finish(request, flushed)
+        self.finish(request, flushed, hand);
+        Ok(())
     }
 
     fn checked_write(&self, offset: u64, bytes: &[u8]) -> Result<(), Errno> {
@@ -229,7 +272,7 @@ impl<'env> Connection<'env> {
         &self,
         request: &Request,
         reader: &mut BufReader<UnixStream>,
-        buf: &mut Vec<u8>,
+        payload: &mut Vec<u8>,
     ) -> io::Result<Result<(), Errno>> {
         let mut result =
             if request.flags & !command::FUA == 0 { Ok(()) } else { Err(Errno::Invalid) };
@@ -239,9 +282,9 @@ impl<'env> Connection<'env> {
             result = Err(Errno::NoSpace);
         }
         let (mut at, mut left) = (request.offset, request.len as usize);
-        buf.resize(buf.len().max(PIECE), 0);
+        payload.resize(payload.len().max(PIECE), 0);
         while left > 0 {
-            let piece = &mut buf[..left.min(PIECE)];
+            let piece = &mut payload[..left.min(PIECE)];
             reader.read_exact(piece)?;
             result = result.and_then(|()| self.checked_write(at, piece));
             at = at.saturating_add(piece.len() as u64);
@@ -254,75 +297,49 @@ impl<'env> Connection<'env> {
         Ok(result)
     }
 
-    fn read(&self, request: &Request, buf: &mut Vec<u8>) -> io::Result<()> {
+    fn read(&self, request: &Request, replies: &mut Replies) -> io::Result<()> {
+        let session = self.session;
         let fits = request.offset.checked_add(u64::from(request.len));
         if request.len > MAX_PAYLOAD || fits.is_none_or(|end| end > self.volume.size()) {
-            return self.finish(request, Err(Errno::Invalid));
+            replies.finish(session, request, Err(Errno::Invalid));
+            return Ok(());
         }
         if request.len == 0 {
-            return self.finish_read(request);
+            replies.nothing(session, request);
+            return Ok(());
         }
         let (mut at, mut left) = (request.offset, request.len as usize);
-        buf.resize(buf.len().max(HEAD + left.min(PIECE)), 0);
         // Without chunks a long answer is one: others must not come between its pieces.
         let mut long = None;
         while left > 0 {
             let len = left.min(PIECE);
-            let last = len == left;
-            let first = at == request.offset;
-            if self.session.structured && self.is_zero(at, len) {
-                self.send(
-                    &[
-                        &chunk(proto::chunk::HOLE, last, request.cookie, 12)[..],
-                        &at.to_be_bytes(),
-                        &u32::try_from(len).unwrap_or(0).to_be_bytes(),
-                    ]
-                    .concat(),
-                )?;
+            let (first, last) = (at == request.offset, len == left);
+            let part = Part { at, len, first, last };
+            if session.structured && self.is_zero(at, len) {
+                replies.hole(request, part);
             } else {
-                if let Err(error) = self.volume.read_at(at, &mut buf[HEAD..HEAD + len]) {
-                    if !self.session.structured && !first {
+                let fill = |room: &mut [u8]| self.volume.read_at(at, room);
+                if let Err(error) = replies.data(session, request, part, fill) {
+                    if !session.structured && !first {
                         // The header has said that all is well; only the end can say otherwise.
                         return Err(error);
                     }
-                    return self.finish(request, Err(Errno::from(&error)));
+                    replies.finish(session, request, Err(Errno::from(&error)));
+                    return Ok(());
                 }
-                let start = self.read_header(request, at, len, last, first, buf);
-                if self.session.structured || (first && last) {
-                    self.send(&buf[start..HEAD + len])?;
-                } else {
-                    let writer = long.get_or_insert_with(|| self.writer.lock());
-                    writer.write_all(&buf[start..HEAD + len])?;
-                }
+            }
+            if long.is_none() && !(session.structured || last) {
+                long = Some(self.writer.lock());
+            }
+            match &mut long {
+                Some(writer) => replies.send(&mut **writer)?,
+                None if !last => self.send(replies)?,
+                None => {}
             }
             at += len as u64;
             left -= len;
         }
         Ok(())
-    }
-
-    /// Puts a piece's header before its data in `buf`; returns where it starts.
-    fn read_header(
-        &self,
-        request: &Request,
-        at: u64,
-        len: usize,
-        last: bool,
-        first: bool,
-        buf: &mut [u8],
-    ) -> usize {
-        if self.session.structured {
-            let len = u32::try_from(len + 8).unwrap_or(0);
-            let head = chunk(proto::chunk::DATA, last, request.cookie, len);
-            buf[..CHUNK_LEN].copy_from_slice(&head);
-            buf[CHUNK_LEN..HEAD].copy_from_slice(&at.to_be_bytes());
-            0
-        } else if first {
-            buf[HEAD - SIMPLE_LEN..HEAD].copy_from_slice(&proto::simple(0, request.cookie));
-            HEAD - SIMPLE_LEN
-        } else {
-            HEAD
-        }
     }
 
     fn is_zero(&self, at: u64, len: usize) -> bool {
@@ -331,20 +348,16 @@ impl<'env> Connection<'env> {
                 Ok((Extent::Zero | Extent::Hole, run)) if run == len as u64)
     }
 
-    fn block_status(&self, request: &Request) -> io::Result<()> {
+    fn block_status(&self, request: &Request, replies: &mut Replies) -> Result<(), Errno> {
         let end = request.offset.checked_add(u64::from(request.len));
         let end = end.filter(|end| *end <= self.volume.size() && request.len > 0);
-        let Some(end) = end.filter(|_| self.session.allocation) else {
-            return self.finish(request, Err(Errno::Invalid));
-        };
+        let end = end.filter(|_| self.session.allocation).ok_or(Errno::Invalid)?;
         let most = if request.flags & command::REQ_ONE != 0 { 1 } else { MAX_DESCRIPTORS };
         let mut found: Vec<(u64, u32)> = Vec::new();
         let mut at = request.offset;
         while at < end {
-            let (extent, len) = match self.volume.extent(at, end - at) {
-                Ok(found) => found,
-                Err(error) => return self.finish(request, Err(Errno::from(&error))),
-            };
+            let extent = self.volume.extent(at, end - at);
+            let (extent, len) = extent.map_err(|error| Errno::from(&error))?;
             let state = if extent == Extent::Data { 0 } else { STATE_HOLE | STATE_ZERO };
             let full = found.len() == most;
             match found.last_mut() {
@@ -354,38 +367,19 @@ impl<'env> Connection<'env> {
             }
             at += len;
         }
-        let len = u32::try_from(4 + 8 * found.len()).unwrap_or(0);
-        let mut bytes = chunk(proto::chunk::STATUS, true, request.cookie, len).to_vec();
-        bytes.extend(ALLOCATION_ID.to_be_bytes());
-        for (run, state) in found {
-            // No run is longer than the request.
-            bytes.extend(u32::try_from(run).unwrap_or(u32::MAX).to_be_bytes());
-            bytes.extend(state.to_be_bytes());
-        }
-        self.send(&bytes)
+        replies.status(request, &found);
+        Ok(())
     }
 
     /// Answers a request that returns no data, or any that failed.
-    fn finish(&self, request: &Request, result: Result<(), Errno>) -> io::Result<()> {
-        let error = result.err().map_or(0, |error| error as u32);
-        let chunked = matches!(request.command, command::READ | command::BLOCK_STATUS);
-        if !(self.session.structured && chunked) {
-            return self.send(&proto::simple(error, request.cookie));
-        }
-        let head = chunk(proto::chunk::ERROR, true, request.cookie, 6);
-        self.send(&[&head[..], &error.to_be_bytes(), &[0, 0]].concat())
+    fn finish(&self, request: &Request, result: Result<(), Errno>, hand: &mut Hand) {
+        hand.replies.finish(self.session, request, result);
     }
 
-    /// Answers a read of nothing.
-    fn finish_read(&self, request: &Request) -> io::Result<()> {
-        if self.session.structured {
-            self.send(&chunk(proto::chunk::NONE, true, request.cookie, 0))
-        } else {
-            self.send(&proto::simple(0, request.cookie))
+    fn send(&self, replies: &mut Replies) -> io::Result<()> {
+        if replies.len() == 0 {
+            return Ok(());
         }
-    }
-
-    fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        self.writer.lock().write_all(bytes)
+        replies.send(&mut *self.writer.lock())
     }
 }
