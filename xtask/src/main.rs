@@ -9,7 +9,12 @@ mod layers;
 mod stories;
 
 use clients::Which;
-use std::{env, error::Error, path::Path, process::ExitCode};
+use std::{
+    env,
+    error::Error,
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 /// Any failure, with a text that says what to do.
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -46,6 +51,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A cargo of its own, in the project's top folder.
+///
+/// What the cargo that started this program says of the package is not for another: a dependency
+/// asks for it, so that each of a user's builds and ours would undo the other's.
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root());
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
 }
 
 /// The project's top folder.

@@ -7,7 +7,7 @@ mod stack;
 mod storage;
 mod store;
 
-use std::{fs::OpenOptions, io::Write as _, process::Command};
+use std::{fs::OpenOptions, io::Write as _};
 
 use crate::{Result, root};
 
@@ -29,9 +29,9 @@ pub(crate) fn run(name: &str, quick: bool) -> Result {
 
 /// Runs the measurement in a release build of this program.
 fn optimised(name: &str) -> Result {
-    let mut again = Command::new("cargo");
+    let mut again = crate::cargo();
     again.args(["run", "--release", "--quiet", "--package", "xtask", "--", "bench", name]);
-    let status = again.current_dir(root()).status()?;
+    let status = again.status()?;
     if status.success() { Ok(()) } else { Err(format!("the measurement ended: {status}").into()) }
 }
 

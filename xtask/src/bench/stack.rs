@@ -112,12 +112,12 @@ fn channel(data: &Path, profile: &str) -> Result<Channel> {
 pub(super) fn binary(quick: bool) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let debug = quick && cfg!(debug_assertions);
-    let mut build = Command::new("nice");
-    build.args(["cargo", "build", "--package", "vmint"]);
+    let mut build = crate::cargo();
+    build.args(["build", "--package", "vmint"]);
     if !debug {
         build.arg("--release");
     }
-    if !build.current_dir(root()).status()?.success() {
+    if !build.status()?.success() {
         return Err("the build failed: see above".into());
     }
     Ok(target.join(if debug { "debug/vmint" } else { "release/vmint" }))

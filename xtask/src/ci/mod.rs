@@ -4,13 +4,12 @@ mod packages;
 
 use std::{
     env,
-    process::Command,
     time::{Duration, Instant},
 };
 
 pub(crate) use packages::has;
 
-use crate::{Result, clients, fuzz, layers, root};
+use crate::{Result, clients, fuzz, layers};
 
 /// One check and how it went.
 struct Check {
@@ -90,17 +89,8 @@ fn report(checks: &[Check]) -> Result {
 }
 
 fn cargo(words: &[&str]) -> Result<Option<String>> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(words).current_dir(root()).env("VMINT_SKIP_LOG", packages::skip_log());
-    // What the outer cargo says of this package is not for the inner one: a dependency asks for
-    // it, so that each of a user's and our own builds would undo the other's.
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
-        }
-    }
-    let status = cargo.status()?;
+    let mut cargo = crate::cargo();
+    let status = cargo.args(words).env("VMINT_SKIP_LOG", packages::skip_log()).status()?;
     if status.success() {
         return Ok(None);
     }

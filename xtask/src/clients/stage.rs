@@ -102,8 +102,7 @@ fn program() -> Result<PathBuf> {
     if released.exists() {
         return Ok(released);
     }
-    let mut build = Command::new(env!("CARGO"));
-    if !build.args(["build", "-p", "vmint"]).current_dir(root()).status()?.success() {
+    if !crate::cargo().args(["build", "-p", "vmint"]).status()?.success() {
         return Err("vmint cannot be built".into());
     }
     Ok(target.join("debug/vmint"))
