@@ -9,6 +9,7 @@ use crate::{Result, root};
 /// What each crate of ours may import of ours; the order is the layers'.
 const MAY: &[(&str, &[&str])] = &[
     ("ids", &[]),
+    ("performance", &[]),
     ("blocks", &[]),
     ("images", &[]),
     ("guest", &[]),
@@ -30,9 +31,21 @@ const MAY: &[(&str, &[&str])] = &[
 
 /// What a service may import: everything below the services.
 const SHARED: &[&str] =
-    &["ids", "blocks", "images", "vmm", "api", "store", "disk", "rpc", "daemon"];
-const GATEWAY: &[&str] =
-    &["ids", "blocks", "images", "vmm", "ec2", "api", "store", "disk", "rpc", "daemon", "console"];
+    &["ids", "performance", "blocks", "images", "vmm", "api", "store", "disk", "rpc", "daemon"];
+const GATEWAY: &[&str] = &[
+    "ids",
+    "performance",
+    "blocks",
+    "images",
+    "vmm",
+    "ec2",
+    "api",
+    "store",
+    "disk",
+    "rpc",
+    "daemon",
+    "console",
+];
 
 /// What stands above everything.
 const TOP: &[&str] = &["vmint", "vmint-tests", "xtask"];

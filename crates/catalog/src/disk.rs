@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use vmint_ids::SnapshotId;
+use vmint_performance::VolumeType;
 
 use crate::{CatalogError, Result};
 
@@ -33,47 +34,6 @@ pub struct Performance {
     pub iops: u32,
     /// MiB a second, of gp3 alone.
     pub throughput: u32,
-}
-
-/// The kinds of volumes there are, in EC2's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum VolumeType {
-    Gp2,
-    #[default]
-    Gp3,
-    Io1,
-    Io2,
-    St1,
-    Sc1,
-    Standard,
-}
-
-impl VolumeType {
-    const ALL: [Self; 7] =
-        [Self::Gp2, Self::Gp3, Self::Io1, Self::Io2, Self::St1, Self::Sc1, Self::Standard];
-
-    /// Reads EC2's word; nothing at all means gp3.
-    pub fn parse(text: &str) -> Result<Self> {
-        let known = Self::ALL.into_iter().find(|kind| kind.as_str() == text);
-        known.or(text.is_empty().then_some(Self::Gp3)).ok_or_else(|| {
-            let why = "must be gp2, gp3, io1, io2, st1, sc1 or standard";
-            CatalogError::field("block_device_mappings.ebs.volume_type", why)
-        })
-    }
-
-    /// As EC2 writes it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gp2 => "gp2",
-            Self::Gp3 => "gp3",
-            Self::Io1 => "io1",
-            Self::Io2 => "io2",
-            Self::St1 => "st1",
-            Self::Sc1 => "sc1",
-            Self::Standard => "standard",
-        }
-    }
 }
 
 /// That there is a root disk with contents, and that no two disks share a name.
@@ -135,15 +95,6 @@ mod tests {
             encrypted: false,
             performance: Performance::default(),
         }
-    }
-
-    #[test]
-    fn a_type_is_read_by_its_word_and_gp3_by_none() {
-        for kind in VolumeType::ALL {
-            assert_eq!(VolumeType::parse(kind.as_str()).unwrap(), kind);
-        }
-        assert_eq!(VolumeType::parse("").unwrap(), VolumeType::Gp3);
-        assert!(VolumeType::parse("GP2").is_err());
     }
 
     #[test]

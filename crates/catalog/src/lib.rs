@@ -25,7 +25,7 @@ mod store;
 mod tag;
 
 pub use config::{Config, RunError};
-pub use disk::{Disk, MAX_DISKS, Performance, VolumeType};
+pub use disk::{Disk, MAX_DISKS, Performance};
 pub use error::{CatalogError, Result};
 pub use filter::{Filter, MAX_FILTERS, MAX_VALUES};
 pub use grpc::{Grpc, Internal};

@@ -7,12 +7,13 @@ use vmint_ids::{
     ExportTaskId, ImageId, InstanceId, KmsKeyId, LineageId, SnapshotId, UploadId, VolumeId,
 };
 use vmint_images::{ImageError, write::WriteError};
+use vmint_performance::BadPerformance;
 use vmint_rpc::{BadToken, Describe, Fault, Kind};
 use vmint_store::{Fenced, Reused, StoreError, TxError};
 
 use crate::{
     filter::BadFilter, import_task::TaskId, import_url::BadUrl, key::BadChange, quota::OverQuota,
-    tag::BadTag, volume::BadSize, volume_type::BadPerformance,
+    tag::BadTag, volume::BadSize,
 };
 
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;

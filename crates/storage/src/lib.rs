@@ -54,7 +54,6 @@ mod transfer_fault;
 mod transfers;
 mod upload;
 mod volume;
-mod volume_type;
 
 use std::time::Duration;
 
@@ -97,8 +96,8 @@ pub use snapshot::{
     Blocks as SentBlocks, Consistency, Content, Far, Making, Remote, Seal, Snapshot, SnapshotState,
 };
 pub use tag::{BadTag, MAX_TAGS, Tags};
+pub use vmint_performance::{BadPerformance, Performance, VolumeType};
 pub use volume::{Attachment, BadSize, MAX_VOLUME_BYTES, Modification, Plug, Volume};
-pub use volume_type::{BadPerformance, Performance, VolumeType};
 
 /// How often what nobody came back to is looked for.
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);

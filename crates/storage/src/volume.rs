@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use vmint_ids::{AccountId, InstanceId, ProductCode, SnapshotId, VolumeId};
+use vmint_performance::{Performance, VolumeType};
 
 use crate::{
     Content, Snapshot, StorageError,
     snapshot::{Seal, gib},
     tag::Tags,
-    volume_type::{Performance, VolumeType},
 };
 
 /// The most a volume may hold: what four levels of the block tree span less

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vmint_api::{catalog::v1 as pb, types::v1 as shared};
 use vmint_ids::ProductCode;
+use vmint_performance::VolumeType;
 
 use super::convert::optional;
 use crate::{
     Architecture, BootMode, CatalogError as E, Disk, Listed, Name, NewImage, Performance, Result,
-    State, VolumeType, store::Tags,
+    State, store::Tags,
 };
 
 pub(super) fn new_image(image: pb::Image) -> Result<NewImage> {
@@ -81,7 +82,9 @@ fn disk(mapping: shared::BlockDeviceMapping) -> Result<Disk> {
         delete_on_termination: ebs.delete_on_termination.unwrap_or(true),
         encrypted: ebs.encrypted,
         performance: Performance {
-            kind: VolumeType::parse(&ebs.volume_type)?,
+            kind: VolumeType::parse(&ebs.volume_type).map_err(|bad| {
+                E::field("block_device_mappings.ebs.volume_type", bad.to_string())
+            })?,
             iops: u32::try_from(ebs.iops).map_err(|_| E::field(name, "has negative iops"))?,
             throughput: u32::try_from(ebs.throughput_mibps)
                 .map_err(|_| E::field(name, "has a negative throughput"))?,

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vmint_ids::AccountId;
+use vmint_performance::VolumeType;
 
 use super::images::Hint;
-use crate::{
-    Architecture, BootMode, CatalogError, Disk, Image, Name, Performance, Result, State, VolumeType,
-};
+use crate::{Architecture, BootMode, CatalogError, Disk, Image, Name, Performance, Result, State};
 
 /// What an event says: an image that was touched.
 #[derive(Clone, PartialEq, prost::Message)]

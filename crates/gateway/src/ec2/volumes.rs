@@ -5,11 +5,12 @@ use vmint_api::{
     storage::v1::{
         AttachmentState, CreateVolumeRequest, DeleteVolumeRequest, ListVolumeModificationsRequest,
         ListVolumesRequest, ModifyVolumeRequest, Volume, VolumeModification,
-        VolumeModificationState, VolumeState, VolumeType,
+        VolumeModificationState, VolumeState,
     },
 };
 use vmint_ec2::{Error, Operation, Params, Xml};
 use vmint_ids::{InstanceKind, SnapshotKind, VolumeKind};
+use vmint_performance::VolumeType;
 
 use super::{
     Call, Entry, Refused, entries,
@@ -18,6 +19,7 @@ use super::{
     snapshots::{filter, new_tags, tag},
     stamp,
 };
+use crate::ops::performance::{message, told};
 
 pub(super) const ENTRIES: &[Entry] = entries! {
     Service::Ec2;
@@ -92,16 +94,6 @@ const DELETE: Operation = Operation::new("DeleteVolume", &["VolumeId!"]);
 /// As many as one call of storage gives.
 const PAGE: i32 = 999;
 
-const TYPES: &[(&str, VolumeType)] = &[
-    ("gp2", VolumeType::Gp2),
-    ("gp3", VolumeType::Gp3),
-    ("io1", VolumeType::Io1),
-    ("io2", VolumeType::Io2),
-    ("st1", VolumeType::St1),
-    ("sc1", VolumeType::Sc1),
-    ("standard", VolumeType::Standard),
-];
-
 async fn create_volume(mut call: Call) -> Answer {
     let request_id = call.request_id()?;
     let params = &mut call.params;
@@ -116,7 +108,7 @@ async fn create_volume(mut call: Call) -> Answer {
         snapshot_id: snapshot.map(|id| id.to_string()).unwrap_or_default(),
         size_gib: size.unwrap_or_default(),
         // What EC2 makes where no type is named.
-        volume_type: volume_type(params)?.unwrap_or(VolumeType::Gp2).into(),
+        volume_type: message(volume_type(params)?.unwrap_or(VolumeType::Gp2)).into(),
         iops: params.number("Iops")?.unwrap_or_default(),
         throughput_mibps: params.number("Throughput")?.unwrap_or_default(),
         availability_zone: zone,
@@ -239,7 +231,7 @@ async fn modify_volume(mut call: Call) -> Answer {
     let request = ModifyVolumeRequest {
         volume_id: params.need_id::<VolumeKind>("VolumeId")?.to_string(),
         size_gib: params.number("Size")?.unwrap_or_default(),
-        volume_type: volume_type(params)?.unwrap_or_default().into(),
+        volume_type: volume_type(params)?.map(message).unwrap_or_default().into(),
         iops: params.number("Iops")?.unwrap_or_default(),
         throughput_mibps: params.number("Throughput")?.unwrap_or_default(),
         request_id,
@@ -285,11 +277,7 @@ async fn delete_volume(mut call: Call) -> Answer {
 }
 
 fn volume_type(params: &mut Params) -> Result<Option<VolumeType>, Error> {
-    params.choice("VolumeType", TYPES)
-}
-
-fn type_text(kind: VolumeType) -> &'static str {
-    TYPES.iter().find(|(_, known)| *known == kind).map_or("gp3", |(text, _)| text)
+    params.choice("VolumeType", &VolumeType::ALL.map(|kind| (kind.as_str(), kind)))
 }
 
 fn zone(call: &Call, volume: &Volume) -> String {
@@ -315,7 +303,7 @@ fn shown(xml: &mut Xml, call: &Call, volume: &Volume) {
     let attached = (!volume.instance_id.is_empty()).then_some(volume);
     xml.items("attachmentSet", attached, attachment)
         .items("tagSet", &volume.tags, tag)
-        .text("volumeType", type_text(volume.volume_type()));
+        .text("volumeType", told(volume.volume_type()).as_str());
     if volume.iops > 0 {
         xml.value("iops", volume.iops);
     }
@@ -352,11 +340,11 @@ fn modification(xml: &mut Xml, change: &VolumeModification) {
         .text("modificationState", state)
         .value("targetSize", change.target_size_gib)
         .value("targetIops", change.target_iops)
-        .text("targetVolumeType", type_text(change.target_volume_type()))
+        .text("targetVolumeType", told(change.target_volume_type()).as_str())
         .value("targetThroughput", change.target_throughput_mibps)
         .value("originalSize", change.original_size_gib)
         .value("originalIops", change.original_iops)
-        .text("originalVolumeType", type_text(change.original_volume_type()))
+        .text("originalVolumeType", told(change.original_volume_type()).as_str())
         .value("originalThroughput", change.original_throughput_mibps)
         .value("progress", change.progress_percent);
     if let Some(at) = stamp(change.start_time.as_ref()) {

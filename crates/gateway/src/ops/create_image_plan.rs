@@ -4,10 +4,11 @@ use vmint_api::{
     catalog::v1::{Image, ImageState},
     gateway::v1::CreateImageRequest,
     launcher::v1::{AttachedVolume, Instance, InstanceState},
-    storage::v1::{Volume, VolumeSnapshot, VolumeType},
+    storage::v1::{Volume, VolumeSnapshot},
     types::v1::{BlockDeviceMapping, EbsBlockDevice},
 };
 use vmint_ids::{ImageId, SnapshotId};
+use vmint_performance::VolumeType;
 use vmint_rpc::Caller;
 
 use super::{create_image::CreatePlan, performance};
@@ -118,7 +119,7 @@ fn disk_of(
     snapshot_id: &str,
 ) -> BlockDeviceMapping {
     const GIB: i64 = 1 << 30;
-    let kind = known.map_or(VolumeType::Gp3, Volume::volume_type);
+    let kind = known.map_or(VolumeType::Gp3, |volume| performance::told(volume.volume_type()));
     // Of gp2 they follow from the size.
     let promises = kind != VolumeType::Gp2;
     let size_gib = i32::try_from((volume.size_bytes + GIB - 1) / GIB).unwrap_or(i32::MAX);
@@ -128,7 +129,7 @@ fn disk_of(
             snapshot_id: snapshot_id.to_owned(),
             size_gib,
             delete_on_termination: Some(volume.delete_on_termination),
-            volume_type: performance::word(kind).to_owned(),
+            volume_type: kind.as_str().to_owned(),
             iops: known.filter(|_| promises).map_or(0, |volume| volume.iops),
             throughput_mibps: known.map_or(0, |volume| volume.throughput_mibps),
             encrypted: known.is_some_and(|volume| volume.encrypted),

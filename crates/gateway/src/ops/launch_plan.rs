@@ -178,7 +178,11 @@ pub(super) fn volumes(
             product_codes: Vec::new(),
             // The root comes first.
             boot: n == 0,
-            volume_type: performance::volume_type(&ebs.volume_type).unwrap_or_default().into(),
+            // The plan was checked; what names no type gets the default.
+            volume_type: performance::volume_type(&ebs.volume_type)
+                .map(performance::message)
+                .unwrap_or_default()
+                .into(),
             iops: ebs.iops,
             throughput_mibps: ebs.throughput_mibps,
             encrypted: ebs.encrypted && empty,

@@ -20,7 +20,7 @@ mod load_image;
 mod modify_launch_permission;
 mod parameters;
 mod pending_image;
-mod performance;
+pub(crate) mod performance;
 mod purge_account;
 mod register_image;
 mod run_instances;

@@ -3,6 +3,7 @@
 use vmint_api::storage::v1 as pb;
 use vmint_api::types::v1::{Filter, Tag};
 use vmint_ids::AccountId;
+use vmint_performance::VolumeType;
 
 use super::convert::{id, ids};
 use crate::{
@@ -10,7 +11,6 @@ use crate::{
     filter::Filters,
     ops::{Labels, Resource, Scope, SnapshotQuery, VolumeQuery},
     tag::{TagChange, Tags, read_tags},
-    volume_type::VolumeType,
 };
 
 fn pairs(filters: &[Filter]) -> impl Iterator<Item = (String, Vec<String>)> {

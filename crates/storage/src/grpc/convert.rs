@@ -7,6 +7,7 @@ use prost_types::Timestamp;
 use vmint_api::storage::v1 as pb;
 use vmint_api::types::v1::{SagaStep, Tag};
 use vmint_ids::{AccountId, ProductCode};
+use vmint_performance::VolumeType;
 use vmint_rpc::{Caller, PageToken};
 
 use super::asks;
@@ -17,7 +18,6 @@ use crate::{
     snapshot::{SnapshotState, gib},
     tag::Tags,
     volume::{Asked, Plug},
-    volume_type::VolumeType,
 };
 
 /// Parses one id or other short text of the request.

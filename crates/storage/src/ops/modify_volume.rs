@@ -1,6 +1,7 @@
 //! Volumes made larger, or of another kind.
 
 use vmint_ids::{AccountId, VolumeId};
+use vmint_performance::{Performance, VolumeType};
 use vmint_store::{Asked, TxError};
 
 use crate::{
@@ -8,7 +9,6 @@ use crate::{
     snapshot::gib,
     store::{LEDGER, held, volumes},
     volume::{BadSize, MAX_VOLUME_BYTES, Modification},
-    volume_type::{Performance, VolumeType},
 };
 
 /// What to change; 0 and none leave it.

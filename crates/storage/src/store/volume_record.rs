@@ -1,12 +1,13 @@
 //! Volumes as they lie on disk. Fields are only ever added.
 
 use super::record::{ContentRecord, SealRecord, optional, parse, parsed, texts};
+use vmint_performance::{Performance, VolumeType};
+
 use crate::{
     Content, StorageError,
     snapshot::Seal,
     tag::Tags,
     volume::{Attachment, Modification, Plug, Volume},
-    volume_type::{Performance, VolumeType},
 };
 
 #[derive(Clone, PartialEq, prost::Message)]
