@@ -30,6 +30,8 @@ static TARGETS: &[Target] = &[
     targets::sigv4::TARGET,
     targets::json::TARGET,
     targets::bundle::TARGET,
+    targets::chunked::TARGET,
+    targets::objects::TARGET,
 ];
 
 static CHOSEN: OnceLock<fn(&[u8])> = OnceLock::new();

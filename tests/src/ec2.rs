@@ -78,10 +78,29 @@ impl Ec2 {
         all.extend(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let request = Request { method, path, query, headers: &all };
-        let (key_id, secret) = (self.key_id.as_str(), self.secret.as_str());
-        let region = self.region.as_str();
-        let signer = Signer { key_id, secret, region, service };
+        let signer = self.signer(service);
         let signed = signer.sign(&request, body, time::OffsetDateTime::now_utc()).unwrap();
+        self.exchange(method, target, &all, signed, body).await
+    }
+
+    pub(crate) fn signer<'a>(&'a self, service: &'a str) -> Signer<'a> {
+        let (key_id, secret) = (self.key_id.as_str(), self.secret.as_str());
+        Signer { key_id, secret, region: &self.region, service }
+    }
+
+    pub(crate) fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
+    /// Sends a request as it stands, with the headers that sign it.
+    pub(crate) async fn exchange(
+        &self,
+        method: &str,
+        target: &str,
+        all: &[(&str, &[u8])],
+        signed: [(&'static str, String); 3],
+        body: &[u8],
+    ) -> (u16, String, Vec<u8>) {
         let invocation = new_request_id();
         let mut text = format!(
             "{method} {target} HTTP/1.1\r\ncontent-length: {}\r\n\

@@ -11,6 +11,7 @@ mod binary;
 mod cli;
 mod ec2;
 mod foreign;
+mod objects;
 mod processes;
 mod stack;
 
@@ -29,6 +30,7 @@ pub use binary::disk;
 pub use cli::Said;
 pub use ec2::{Answer, Ec2};
 pub use foreign::buf;
+pub use objects::{Heard, Pieces, noise};
 pub use processes::{alive, kill9};
 pub use stack::{Setting, Stack, access_key};
 

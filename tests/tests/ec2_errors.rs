@@ -36,7 +36,8 @@ const PLAIN: [&str; 12] = [
 ];
 
 /// What `ec2_parameters.rs` has refused: it is asked in JSON.
-const IN_JSON: [&str; 9] = [
+const IN_JSON: [&str; 12] = [
+    "AddTagsToResource",
     "DeleteParameter",
     "DeleteParameters",
     "DescribeParameters",
@@ -45,7 +46,9 @@ const IN_JSON: [&str; 9] = [
     "GetParameters",
     "GetParametersByPath",
     "LabelParameterVersion",
+    "ListTagsForResource",
     "PutParameter",
+    "RemoveTagsFromResource",
 ];
 
 struct Ids(Vec<(&'static str, String)>);

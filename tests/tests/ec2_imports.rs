@@ -57,7 +57,7 @@ async fn imports_are_tasks_of_both_faces() {
     let bad = [("DiskContainer.Url", "http://example.org/disk.raw")];
     assert_eq!(ec2.refused("ImportSnapshot", &bad).await.0, "InvalidParameterValue");
     let bad = [("DiskContainer.UserBucket.S3Bucket", "b"), ("DiskContainer.Url", "https://a.b/c")];
-    assert_eq!(ec2.refused("ImportSnapshot", &bad).await.0, "UnsupportedOperation");
+    assert_eq!(ec2.refused("ImportSnapshot", &bad).await.0, "InvalidParameterCombination");
     let inside = [
         ("DiskContainer.Url", "https://127.0.0.1/disk.vmdk"),
         ("DiskContainer.Format", "VMDK"),

@@ -83,6 +83,28 @@ async fn parameters_live_as_their_protocol_says_and_launch_machines() {
         assert_eq!(code, "InvalidParameterValue", "{name}");
     }
 
+    // Tags are of the parameter, not of a version.
+    let tag = |value: &str| json!([{ "Key": "stage", "Value": value }]);
+    let tagged = json!({ "Name": "/t/tagged", "Value": "1", "Type": "String", "Tags": tag("a") });
+    ok(&friend, "PutParameter", tagged).await;
+    let over = json!({ "Name": "/t/tagged", "Value": "2", "Overwrite": true });
+    ok(&friend, "PutParameter", over).await;
+    let of = |id: &str| json!({ "ResourceType": "Parameter", "ResourceId": id });
+    let with = |id: &str, more: (&str, Value)| {
+        let mut body = of(id);
+        body[more.0] = more.1;
+        body
+    };
+    let tags = ok(&friend, "ListTagsForResource", of("/t/tagged")).await;
+    assert_eq!(tags["TagList"], tag("a"));
+    ok(&friend, "AddTagsToResource", with("/t/tagged", ("Tags", tag("b")))).await;
+    let tags = ok(&friend, "ListTagsForResource", of("/t/tagged")).await;
+    assert_eq!(tags["TagList"], tag("b"));
+    let gone = with("/t/tagged", ("TagKeys", json!(["stage", "none"])));
+    ok(&friend, "RemoveTagsFromResource", gone).await;
+    let tags = ok(&friend, "ListTagsForResource", of("/t/tagged")).await;
+    assert_eq!(tags["TagList"], json!([]));
+
     // What everybody reads, only the operator puts.
     let public = text("/aws/service/images/linux", &image);
     assert_eq!(refused(&friend, "PutParameter", public.clone()).await, "AccessDeniedException");
@@ -112,6 +134,24 @@ async fn parameters_live_as_their_protocol_says_and_launch_machines() {
         (
             "PutParameter",
             json!({ "Name": "s", "Value": "v", "Type": "String", "Policies": "x" }),
+            "ValidationException",
+        ),
+        (
+            "PutParameter",
+            json!({ "Name": "/t/a", "Value": "v", "Overwrite": true, "Tags": tag("a") }),
+            "ValidationException",
+        ),
+        ("ListTagsForResource", of("/t/none"), "InvalidResourceId"),
+        ("AddTagsToResource", with("/t/none", ("Tags", tag("a"))), "InvalidResourceId"),
+        ("RemoveTagsFromResource", with("/t/none", ("TagKeys", json!(["a"]))), "InvalidResourceId"),
+        (
+            "ListTagsForResource",
+            json!({ "ResourceType": "Document", "ResourceId": "a" }),
+            "InvalidResourceType",
+        ),
+        (
+            "AddTagsToResource",
+            with("/t/a", ("Tags", json!([{ "Key": "aws:x", "Value": "" }]))),
             "ValidationException",
         ),
         ("GetParameters", json!({ "Names": [] }), "ValidationException"),

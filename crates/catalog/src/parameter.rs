@@ -1,8 +1,8 @@
 //! Named values that accounts keep, and the rules they keep whoever asks.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use crate::{CatalogError as E, Pattern, Result};
+use crate::{CatalogError as E, Pattern, Result, tag::check_tags};
 
 /// Versions of a parameter that are kept; older ones go.
 pub(crate) const MAX_VERSIONS: u64 = 80;
@@ -185,10 +185,12 @@ pub struct Parameter {
     pub modified_ms: u64,
     pub modified_by: String,
     pub labels: Vec<String>,
+    /// Of all versions.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Parameter {
-    /// That its value, description and pattern keep the rules.
+    /// That its value, description, tags and pattern keep the rules.
     pub(crate) fn check(&self) -> Result<()> {
         if self.value.is_empty() || self.value.len() > MAX_VALUE_BYTES {
             return Err(E::field("parameter.value", "must be 1 to 4096 bytes long"));
@@ -203,6 +205,7 @@ impl Parameter {
                 return Err(E::field("parameter.value", why));
             }
         }
+        check_tags(&self.tags)?;
         check_pattern(&self.allowed_pattern, self.kind, &self.value)
     }
 }

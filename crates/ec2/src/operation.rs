@@ -14,6 +14,8 @@ pub struct Operation {
     /// The parameters it takes. `Action`, `Version` and `DryRun` go without
     /// saying.
     pub takes: &'static [&'static str],
+    /// Structures it takes besides: a name and the parameters inside it.
+    pub within: &'static [(&'static str, &'static [&'static str])],
     /// Parameters of EC2 that it takes only with these values; with none at
     /// all where there are none. An empty value is as if it were not sent.
     pub only: &'static [(&'static str, &'static [&'static str])],
@@ -25,7 +27,13 @@ impl Operation {
     /// An operation that takes these parameters and no filters.
     #[must_use]
     pub const fn new(name: &'static str, takes: &'static [&'static str]) -> Self {
-        Self { name, takes, only: &[], filters: &[] }
+        Self { name, takes, within: &[], only: &[], filters: &[] }
+    }
+
+    /// With structures that other operations take too.
+    #[must_use]
+    pub const fn within(self, within: &'static [(&'static str, &'static [&'static str])]) -> Self {
+        Self { within, ..self }
     }
 
     /// With EC2's parameters that it takes only with some values.
@@ -91,7 +99,21 @@ impl Operation {
     }
 
     fn takes(&self, shape: &str) -> bool {
+        let inside = |(name, inner): &(&str, &[&str])| {
+            let inside = shape.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+            inside.is_some_and(|inside| inner.contains(&inside))
+        };
         self.takes.iter().any(|take| take.trim_end_matches('!') == shape)
+            || self.within.iter().any(inside)
+    }
+
+    /// Every parameter it takes, as it is written above.
+    pub fn parameters(&self) -> impl Iterator<Item = String> {
+        let inside = self
+            .within
+            .iter()
+            .flat_map(|(name, inner)| inner.iter().map(move |inner| format!("{name}.{inner}")));
+        self.takes.iter().map(|take| (*take).to_owned()).chain(inside)
     }
 
     fn knows_filter(&self, name: &str) -> bool {
@@ -129,6 +151,7 @@ mod tests {
         "DescribeThings",
         &["ThingId.N", "Name!", "Filter.N.Name", "Filter.N.Value.N"],
     )
+    .within(&[("Part.N", &["Size", "Place.Row"])])
     .only(&[("Kind", &["ebs"]), ("KmsKeyId", &[])])
     .filters(&["state", "tag:*"]);
 
@@ -146,6 +169,9 @@ mod tests {
             ("Name=a&ThingId.1=b&DryRun=true", "ok"),
             ("Name=a&KmsKeyId=&Nonsense=", "ok"),
             ("Name=a&Kind=ebs", "ok"),
+            ("Name=a&Part.1.Size=1&Part.2.Place.Row=b", "ok"),
+            ("Name=a&Part.Size=1", "UnknownParameter"),
+            ("Name=a&Part.1.Place=1", "UnknownParameter"),
             ("Name=a&Filters.1.Name=tag:Stage&Filters.1.Value.1=x", "ok"),
             ("Name=a&Kind=floppy", "UnsupportedOperation"),
             ("Name=a&KmsKeyId=k", "UnsupportedOperation"),

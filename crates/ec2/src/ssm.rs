@@ -24,6 +24,53 @@ pub struct PutParameter {
     #[serde(default)]
     pub data_type: String,
     pub tier: Option<String>,
+    #[serde(default)]
+    pub tags: Vec<Tag>,
+}
+
+/// A tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Tag {
+    pub key: String,
+    pub value: String,
+}
+
+/// `AddTagsToResource`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AddTags {
+    #[serde(flatten)]
+    pub to: Tagged,
+    pub tags: Vec<Tag>,
+}
+
+/// `RemoveTagsFromResource`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RemoveTags {
+    #[serde(flatten)]
+    pub from: Tagged,
+    pub tag_keys: Vec<String>,
+}
+
+/// What has tags; all there is to `ListTagsForResource`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Tagged {
+    pub resource_type: String,
+    pub resource_id: String,
+}
+
+impl Tagged {
+    /// The name of the parameter; nothing else has tags here.
+    pub fn parameter(&self) -> Result<&str, JsonError> {
+        if self.resource_type == "Parameter" {
+            return Ok(&self.resource_id);
+        }
+        let text = "The resource type is not valid: only Parameter is, here.";
+        Err(JsonError::new("InvalidResourceType", text))
+    }
 }
 
 /// `GetParameter` and `DeleteParameter`.

@@ -26,6 +26,7 @@ use vmint_api::{
         block_service_client::BlockServiceClient as Blocks,
         bundle_internal_service_client::BundleInternalServiceClient as Bundles,
         copy_internal_service_client::CopyInternalServiceClient as Copies,
+        export_service_client::ExportServiceClient as Exports,
         key_service_client::KeyServiceClient as Keys,
         object_internal_service_client::ObjectInternalServiceClient as OwnFiles,
         object_service_client::ObjectServiceClient,
@@ -137,5 +138,7 @@ impl Peers {
         own_files: OwnFiles of "storage";
         copies: Copies of "storage";
         bundles: Bundles of "storage";
+        /// What users may ask of exports.
+        exports: Exports of "storage";
     }
 }

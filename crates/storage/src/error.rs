@@ -3,17 +3,15 @@
 use vmint_api::storage::v1::StorageErrorReason as Reason;
 use vmint_blocks::{BlocksError, Root};
 use vmint_disk::DiskError;
-use vmint_ids::{
-    ExportTaskId, ImageId, InstanceId, KmsKeyId, LineageId, SnapshotId, UploadId, VolumeId,
-};
+use vmint_ids::{ImageId, InstanceId, KmsKeyId, LineageId, SnapshotId, UploadId, VolumeId};
 use vmint_images::{ImageError, write::WriteError};
 use vmint_performance::BadPerformance;
 use vmint_rpc::{BadToken, Describe, Fault, Kind};
 use vmint_store::{Fenced, Reused, StoreError, TxError};
 
 use crate::{
-    filter::BadFilter, import_task::TaskId, import_url::BadUrl, key::BadChange, quota::OverQuota,
-    tag::BadTag, volume::BadSize,
+    export_task::ExportName, filter::BadFilter, import_task::TaskId, import_url::BadUrl,
+    key::BadChange, quota::OverQuota, tag::BadTag, volume::BadSize,
 };
 
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
@@ -31,10 +29,12 @@ pub enum StorageError {
     NoSuchUpload { id: UploadId },
     #[error("import {id} does not exist")]
     NoSuchImport { id: TaskId },
-    #[error("export {id} does not exist")]
-    NoSuchExport { id: ExportTaskId },
-    #[error("export {id} has no file: {message}")]
-    NoFile { id: ExportTaskId, message: String },
+    #[error("export {name} does not exist")]
+    NoSuchExport { name: ExportName },
+    #[error("export {name} has no file: {message}")]
+    NoFile { name: ExportName, message: String },
+    #[error("export {name} has ended: its files are where they were to go")]
+    ExportEnded { name: ExportName },
     #[error("snapshot {id} is sold under a product: it can't be exported")]
     NotExportable { id: SnapshotId },
     #[error(transparent)]
@@ -228,6 +228,7 @@ impl Describe for StorageError {
             | Self::NoSuchImport { .. }
             | Self::NoSuchExport { .. }
             | Self::NoFile { .. }
+            | Self::ExportEnded { .. }
             | Self::NotExportable { .. }
             | Self::Export(_)
             | Self::NotSaved { .. }

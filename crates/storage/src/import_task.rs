@@ -8,7 +8,7 @@ use vmint_ids::{
 };
 use vmint_images::Format;
 
-use crate::{Content, Seal, import_url::ImportUrl};
+use crate::{Content, Seal, import_url::ImportUrl, object::ObjectName, tag::Tags};
 
 /// Imports of one account that are under way at a time.
 pub(crate) const MAX_ACTIVE: usize = 20;
@@ -18,7 +18,7 @@ pub(crate) const MAX_DISKS: usize = 21;
 pub(crate) const REMEMBERED_MS: u64 = 7 * 24 * 3600 * 1000;
 
 /// What an import is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TaskId {
     /// Of one disk, into a snapshot.
     Snapshot(ImportSnapshotTaskId),
@@ -62,6 +62,10 @@ pub(crate) enum TaskState {
 pub(crate) enum FileSource {
     Upload(UploadId),
     Url(ImportUrl),
+    /// In a bucket of the account's.
+    Object(ObjectName),
+    /// There is none: the disk is that of a snapshot.
+    Snapshot(SnapshotId),
 }
 
 /// A file that is being fetched, so that a restart goes on where it was.
@@ -113,6 +117,9 @@ pub(crate) struct Task {
     pub disks: Vec<Disk>,
     /// What its snapshots are encrypted with; none if they are not.
     pub seal: Option<Seal>,
+    pub tags: Tags,
+    /// Of the snapshots it makes.
+    pub(crate) snapshot_tags: Tags,
     pub created_ms: u64,
     /// 0 until it has ended.
     pub ended_ms: u64,

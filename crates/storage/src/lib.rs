@@ -79,6 +79,7 @@ pub use config::{BucketConfig, Config, Fetch, Region};
 pub use content_label::BadLabel;
 pub use damage::{Damage, DamagedDisk, Disk};
 pub use error::{BlockError, Lack, Result, StorageError};
+pub use export_task::ExportName;
 pub use filter::BadFilter;
 pub use grpc::{
     Blocks, Bundles, Copies, Exports, Files, Internal, Keys, Objects, Public, Snapshots, Transfer,

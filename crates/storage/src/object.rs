@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use vmint_ids::AccountId;
 
+use crate::ObjectError;
+
 /// Parts of one object.
 pub(crate) const MAX_PARTS: usize = 1000;
 /// Buckets of one account.
@@ -69,6 +71,13 @@ impl fmt::Display for ObjectKey {
     }
 }
 
+/// An object, by where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObjectName {
+    pub(crate) bucket: BucketName,
+    pub(crate) key: ObjectKey,
+}
+
 /// A bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bucket {
@@ -119,6 +128,31 @@ pub(crate) struct Object {
 impl Object {
     pub(crate) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+}
+
+/// What must be in an object's place for it to be written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Only {
+    /// Whatever is.
+    #[default]
+    Always,
+    IfAbsent,
+    /// An object with this etag.
+    IfMatch(String),
+}
+
+impl Only {
+    /// Refuses to write `key` where `there` is what is in its place.
+    pub(crate) fn hold(&self, there: Option<&Object>, key: &ObjectKey) -> Result<(), ObjectError> {
+        let key = || key.to_string();
+        match (self, there) {
+            (Self::Always, _) | (Self::IfAbsent, None) => Ok(()),
+            (Self::IfAbsent, Some(_)) => Err(ObjectError::AlreadyThere { key: key() }),
+            (Self::IfMatch(_), None) => Err(ObjectError::NoSuchObject { key: key() }),
+            (Self::IfMatch(etag), Some(there)) if there.etag == *etag => Ok(()),
+            (Self::IfMatch(_), Some(_)) => Err(ObjectError::OtherThere { key: key() }),
+        }
     }
 }
 

@@ -22,6 +22,10 @@ pub enum ObjectError {
     Key { why: &'static str },
     #[error("there is no object `{key}`")]
     NoSuchObject { key: String },
+    #[error("there is an object `{key}` already: delete it first, or choose another name")]
+    AlreadyThere { key: String },
+    #[error("the object `{key}` has another etag: it was written meanwhile")]
+    OtherThere { key: String },
     #[error("the object has {size} bytes and nothing of that range")]
     NoSuchRange { size: u64 },
     #[error("there is no upload `{id}` of that object")]
@@ -65,6 +69,9 @@ impl ObjectError {
             }
             Self::NoSuchObject { key } => {
                 fault(Kind::NotFound, Reason::ObjectNotFound).with("key", key)
+            }
+            Self::AlreadyThere { key } | Self::OtherThere { key } => {
+                fault(Kind::Precondition, Reason::ObjectConditionFailed).with("key", key)
             }
             Self::NoSuchRange { size } => {
                 fault(Kind::BadRequest, Reason::ObjectRangeInvalid).with("size_bytes", size)

@@ -30,11 +30,11 @@ impl StorageError {
             Self::NoSuchImport { id } => {
                 fault(Kind::NotFound, Reason::TaskNotFound).with("task_id", id)
             }
-            Self::NoSuchExport { id } => {
-                fault(Kind::NotFound, Reason::TaskNotFound).with("task_id", id)
+            Self::NoSuchExport { name } => {
+                fault(Kind::NotFound, Reason::ExportTaskNotFound).with("task_id", name)
             }
-            Self::NoFile { id, .. } => {
-                fault(Kind::Precondition, Reason::TaskEnded).with("task_id", id)
+            Self::NoFile { name, .. } | Self::ExportEnded { name } => {
+                fault(Kind::Precondition, Reason::TaskEnded).with("task_id", name)
             }
             Self::NotExportable { id } => {
                 fault(Kind::Precondition, Reason::NotExportable).with("snapshot_id", id)

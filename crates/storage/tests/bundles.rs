@@ -153,6 +153,7 @@ async fn an_image_goes_elsewhere_and_is_the_same_file_there() {
     let describe = |account: &str| pb::DescribeBundleRequest {
         account_id: account.to_owned(),
         upload_id: id.clone(),
+        object: None,
     };
     let found = running.bundles.describe_bundle(describe(BOB)).await.unwrap().into_inner();
     assert_eq!(found.device_names, ["/dev/sda1", "/dev/sdb"]);

@@ -139,7 +139,7 @@ async fn a_download_goes_on_from_any_byte() {
     assert_eq!(reason(&refused), "FIELD_INVALID");
     let theirs = pb::DownloadExportRequest { task_id: task.clone(), offset_bytes: 0 };
     let refused = running.exports.download_export(from(BOB, theirs.clone())).await.unwrap_err();
-    assert_eq!(reason(&refused), "TASK_NOT_FOUND");
+    assert_eq!(reason(&refused), "EXPORT_TASK_NOT_FOUND");
     // Given up, it takes no room.
     let cancel = pb::CancelExportTaskRequest { task_id: task.clone(), request_id: String::new() };
     running.exports.cancel_export_task(from(ANN, cancel)).await.unwrap();

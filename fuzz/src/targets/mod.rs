@@ -1,7 +1,9 @@
 //! What is fuzzed.
 
 pub mod bundle;
+pub mod chunked;
 pub mod json;
+pub mod objects;
 pub mod package;
 pub mod qcow2;
 pub mod query;

@@ -37,6 +37,14 @@ const CLIENTS: &[Client] = &[
         always: true,
     },
     Client {
+        name: "boto3 and buckets",
+        script: "boto3_buckets.py",
+        program: None,
+        packages: &["boto3"],
+        modules: &[],
+        always: true,
+    },
+    Client {
         name: "aws-cli v2",
         script: "aws_cli_life.py",
         program: Some("/usr/bin/aws"),

@@ -1,5 +1,7 @@
 //! Parameters over gRPC.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 use tonic::{Request, Response, Status};
 use vmint_api::catalog::v1 as pb;
@@ -7,13 +9,14 @@ use vmint_api::catalog::v1::{
     parameter_internal_service_server::ParameterInternalService,
     parameter_service_server::ParameterService,
 };
+use vmint_api::types::v1::Tag;
 use vmint_rpc::{Caller, PageToken, to_status};
 use vmint_store::Asked;
 
 use super::{Answer, Grpc, Internal, convert};
 use crate::{
     Asker, CatalogError as E, DataType, MAX_FILTERS, Parameter, ParameterFilter, ParameterKind,
-    ParameterName, ParameterPath, ParameterQuery, Result,
+    ParameterName, ParameterPath, ParameterQuery, Result, tag::changed_tags,
 };
 
 const LARGEST_PAGE: usize = 50;
@@ -88,6 +91,23 @@ impl ParameterService for Grpc {
             let (version, invalid_labels) = labelled.await?;
             let version = number(version);
             Ok(pb::LabelParameterVersionResponse { version, invalid_labels })
+        };
+        answer(work.await)
+    }
+
+    async fn tag_parameter(
+        &self,
+        request: Request<pb::TagParameterRequest>,
+    ) -> Answer<pb::TagParameterResponse> {
+        let who = asker(Caller::of_account(&request)?);
+        let request = request.into_inner();
+        let work = async {
+            let asked = asked(&who, "TagParameter", &request.request_id, &request)?;
+            let name = ParameterName::parse(&request.name)?;
+            let put = request.put_tags.into_iter().map(|tag| (tag.key, tag.value)).collect();
+            let remove = request.remove_tag_keys;
+            self.catalog.tag_parameter(&who, name, put, remove, asked).await?;
+            Ok(pb::TagParameterResponse {})
         };
         answer(work.await)
     }
@@ -226,6 +246,11 @@ fn read(given: pb::Parameter) -> Result<Parameter> {
         modified_ms: 0,
         modified_by: given.modified_by,
         labels: Vec::new(),
+        tags: changed_tags(
+            &BTreeMap::new(),
+            &given.tags.into_iter().map(|tag| (tag.key, tag.value)).collect::<Vec<_>>(),
+            &[],
+        )?,
     })
 }
 
@@ -247,6 +272,7 @@ fn message(one: Parameter, account: &str) -> pb::Parameter {
         modified_by: one.modified_by,
         labels: one.labels,
         account_id,
+        tags: one.tags.into_iter().map(|(key, value)| Tag { key, value }).collect(),
     }
 }
 

@@ -143,6 +143,18 @@ impl Catalog {
         Ok((version, bad))
     }
 
+    /// Takes tags off a parameter and puts others on.
+    pub async fn tag_parameter(
+        &self,
+        who: &Asker,
+        name: ParameterName,
+        put: Vec<(String, String)>,
+        remove: Vec<String>,
+        asked: Asked,
+    ) -> Result<()> {
+        self.parameters.tag(who.changes(&name)?, name, put, remove, asked).await
+    }
+
     /// Removes some of an account's parameters; says whether there may be more.
     pub async fn release_parameters(&self, step: &Step, account: &str) -> Result<bool> {
         for _ in 0..AT_ONCE {

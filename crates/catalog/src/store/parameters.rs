@@ -8,6 +8,7 @@ use super::Step;
 use crate::{
     CatalogError as E, DataType, Parameter, ParameterKind, ParameterName, Result, Selector,
     parameter::{MAX_LABELS, MAX_PARAMETERS, MAX_VERSIONS},
+    tag::changed_tags,
 };
 
 /// By owner, nobody where everybody may read it, and name.
@@ -150,6 +151,28 @@ impl Parameters {
         Ok(self.store.commit(work).await?.version)
     }
 
+    /// Takes tags off a parameter and puts others on.
+    pub(crate) async fn tag(
+        &self,
+        owner: String,
+        name: ParameterName,
+        put: Vec<(String, String)>,
+        remove: Vec<String>,
+        asked: Asked,
+    ) -> Result<()> {
+        let work = move |tx: &mut Tx<'_>| {
+            LEDGER.once(tx, &asked, |tx| {
+                let key = (owner, name.to_string());
+                let found = PARAMETERS.get(tx, &key)?;
+                let mut record = found.ok_or_else(|| TxError::refuse(missing(&name)))?;
+                record.tags = changed_tags(&record.tags, &put, &remove).map_err(TxError::refuse)?;
+                PARAMETERS.put(tx, &key, &record)?;
+                Ok(PutRecord { version: record.latest })
+            })
+        };
+        self.store.commit(work).await.map(|_| ()).map_err(Into::into)
+    }
+
     /// Removes one parameter of `owner`, whichever; says whether there was one.
     pub(crate) async fn remove_any(&self, step: Step, owner: String) -> Result<bool> {
         let work = move |tx: &mut Tx<'_>| {
@@ -175,11 +198,15 @@ fn put(tx: &mut Tx<'_>, owner: String, new: &Parameter, overwrite: bool) -> Work
         Some(record) if record.kind != kind_number(new.kind) => {
             return Err(TxError::refuse(E::ParameterTypeChanged { name }));
         }
+        Some(_) if !new.tags.is_empty() => {
+            let why = "belong to a new parameter: TagParameter changes those of another";
+            return Err(TxError::refuse(E::field("parameter.tags", why)));
+        }
         Some(record) => record,
         None => {
             count(tx, &key.0, 1)?;
-            let kind = kind_number(new.kind);
-            ParameterRecord { kind, first: 1, ..ParameterRecord::default() }
+            let (kind, tags) = (kind_number(new.kind), new.tags.clone());
+            ParameterRecord { kind, first: 1, tags, ..ParameterRecord::default() }
         }
     };
     record.latest += 1;
@@ -246,6 +273,8 @@ struct ParameterRecord {
     first: u64,
     #[prost(btree_map = "string, uint64", tag = "4")]
     labels: BTreeMap<String, u64>,
+    #[prost(btree_map = "string, string", tag = "5")]
+    tags: BTreeMap<String, String>,
 }
 
 impl ParameterRecord {
@@ -289,6 +318,7 @@ impl VersionRecord {
             modified_ms: self.modified_ms,
             modified_by: self.modified_by,
             labels: of.labels_of(version),
+            tags: of.tags.clone(),
         })
     }
 }

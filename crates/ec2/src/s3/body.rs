@@ -244,6 +244,17 @@ pub fn completed(bucket: &str, key: &str, etag: &str) -> String {
     })
 }
 
+/// The answer to `CopyObject`, or to `UploadPartCopy` of a `part`.
+#[must_use]
+pub fn copied(part: bool, etag: &str, modified: Option<OffsetDateTime>) -> String {
+    document(if part { "CopyPartResult" } else { "CopyObjectResult" }, |xml| {
+        if let Some(modified) = modified {
+            xml.time("LastModified", modified);
+        }
+        xml.text("ETag", format!("\"{etag}\""));
+    })
+}
+
 /// The answer to `DeleteObjects`, all of which are gone.
 #[must_use]
 pub fn deleted(deletion: &Deletion) -> String {

@@ -3,25 +3,31 @@
 use std::fmt;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use crc::{CRC_64_NVME, Crc, Table};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use super::{S3Error, S3Kind};
+
+/// Sixteen bytes a step.
+static NVME: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_NVME);
 
 /// A way to sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     Crc32,
     Crc32c,
+    Crc64Nvme,
     Sha1,
     Sha256,
     Md5,
 }
 
 impl Algorithm {
-    const HEADERS: [(Self, &'static str); 5] = [
+    const HEADERS: [(Self, &'static str); 6] = [
         (Self::Crc32, "x-amz-checksum-crc32"),
         (Self::Crc32c, "x-amz-checksum-crc32c"),
+        (Self::Crc64Nvme, "x-amz-checksum-crc64nvme"),
         (Self::Sha1, "x-amz-checksum-sha1"),
         (Self::Sha256, "x-amz-checksum-sha256"),
         (Self::Md5, "content-md5"),
@@ -55,6 +61,7 @@ impl Algorithm {
     fn bytes(self) -> usize {
         match self {
             Self::Crc32 | Self::Crc32c => 4,
+            Self::Crc64Nvme => 8,
             Self::Md5 => 16,
             Self::Sha1 => 20,
             Self::Sha256 => 32,
@@ -92,6 +99,7 @@ impl Declared {
 pub struct Sums {
     crc32: Option<crc32fast::Hasher>,
     crc32c: Option<u32>,
+    crc64nvme: Option<crc::Digest<'static, u64, Table<16>>>,
     sha1: Option<Sha1>,
     sha256: Option<Sha256>,
     md5: Option<md5::Md5>,
@@ -111,6 +119,7 @@ impl Sums {
         Self {
             crc32: wants(Algorithm::Crc32).then(crc32fast::Hasher::new),
             crc32c: wants(Algorithm::Crc32c).then_some(0),
+            crc64nvme: wants(Algorithm::Crc64Nvme).then(|| NVME.digest()),
             sha1: wants(Algorithm::Sha1).then(Sha1::new),
             sha256: wants(Algorithm::Sha256).then(Sha256::new),
             md5: wants(Algorithm::Md5).then(md5::Md5::new),
@@ -123,6 +132,9 @@ impl Sums {
         }
         if let Some(crc32c) = &mut self.crc32c {
             *crc32c = crc32c::crc32c_append(*crc32c, bytes);
+        }
+        if let Some(crc64nvme) = &mut self.crc64nvme {
+            crc64nvme.update(bytes);
         }
         if let Some(sha1) = &mut self.sha1 {
             sha1.update(bytes);
@@ -140,6 +152,7 @@ impl Sums {
         let sums = [
             (Algorithm::Crc32, self.crc32.map(|crc| crc.finalize().to_be_bytes().to_vec())),
             (Algorithm::Crc32c, self.crc32c.map(|crc| crc.to_be_bytes().to_vec())),
+            (Algorithm::Crc64Nvme, self.crc64nvme.map(|crc| crc.finalize().to_be_bytes().to_vec())),
             (Algorithm::Sha1, self.sha1.map(|sha| sha.finalize().to_vec())),
             (Algorithm::Sha256, self.sha256.map(|sha| sha.finalize().to_vec())),
             (Algorithm::Md5, self.md5.map(|md5| md5.finalize().to_vec())),

@@ -52,6 +52,18 @@ fn ranges_are_read_as_they_are_written() {
     }
 }
 
+#[test]
+fn what_is_copied_is_named_as_it_stands_in_an_address() {
+    let read = |text: &str| CopySource::parse(text).map(|it| (it.bucket, it.key));
+    for text in ["/b/a%20b/c+d", "b/a%20b/c+d", "b/a b/c+d?"] {
+        assert_eq!(read(text), Ok(("b".into(), "a b/c+d".into())), "{text}");
+    }
+    for bad in ["", "/", "b", "/b/", "//k", "b/%zz"] {
+        assert_eq!(kind(read(bad)), "InvalidArgument", "{bad}");
+    }
+    assert_eq!(kind(read("b/k?versionId=1")), "NotImplemented");
+}
+
 type Taken = (Vec<u8>, Vec<(String, String)>);
 
 fn take_by(chunked: Chunked, body: &[u8], step: usize) -> Result<Taken, S3Error> {
@@ -138,6 +150,7 @@ fn sums_are_held_against_what_came() {
     for (header, sum) in [
         ("x-amz-checksum-crc32", "DUoRhQ=="),
         ("x-amz-checksum-crc32c", "yZRlqg=="),
+        ("x-amz-checksum-crc64nvme", "jSnVw/bqjr4="),
         ("x-amz-checksum-sha1", "Kq5sNclPz7QV2+lfQIuc6R7oRu0="),
         ("content-md5", "XrY7u+Ae7tCTyyK7j1rNww=="),
     ] {
@@ -154,7 +167,7 @@ fn sums_are_held_against_what_came() {
         assert_eq!(kind(declared.add(algorithm, "YQ==")), "InvalidDigest");
     }
     assert_eq!(Algorithm::of_name("crc32c").map(Algorithm::name), Some("crc32c"));
-    assert_eq!(Algorithm::of_name("crc64nvme"), None);
+    assert_eq!(Algorithm::of_name("crc64"), None);
 }
 
 #[test]

@@ -27,9 +27,18 @@ impl Signer<'_> {
         body: &[u8],
         now: OffsetDateTime,
     ) -> Result<[(&'static str, String); 3], SigError> {
+        self.sign_declared(request, &hex::encode(body_hash(body)), now)
+    }
+
+    /// As [`Self::sign`] of a request that says in this way how its body is
+    /// signed, such as `STREAMING-AWS4-HMAC-SHA256-PAYLOAD`.
+    pub fn sign_declared(
+        &self,
+        request: &Request<'_>,
+        payload: &str,
+        now: OffsetDateTime,
+    ) -> Result<[(&'static str, String); 3], SigError> {
         let date = stamp::basic(now);
-        let sum = body_hash(body);
-        let payload = hex::encode(sum);
         let mut headers = request.headers.to_vec();
         headers.push(("x-amz-date", date.as_bytes()));
         headers.push(("x-amz-content-sha256", payload.as_bytes()));
@@ -48,11 +57,11 @@ impl Signer<'_> {
             at: now,
             session_token: None,
             expires: None,
-            payload: Payload::Sha256(sum),
+            payload: Payload::Body,
             headers: names,
             signature: [0; 32],
         };
-        let text = signed.string_to_sign(&Request { headers: &headers, ..*request }, &payload)?;
+        let text = signed.string_to_sign(&Request { headers: &headers, ..*request }, payload)?;
         let mut hmac =
             Hmac::<Sha256>::new_from_slice(&key.to_bytes()).map_err(|_| SigError::Mismatch)?;
         hmac.update(text.as_bytes());
@@ -65,7 +74,7 @@ impl Signer<'_> {
         );
         Ok([
             ("x-amz-date", date.clone()),
-            ("x-amz-content-sha256", payload.clone()),
+            ("x-amz-content-sha256", payload.to_owned()),
             ("authorization", authorization),
         ])
     }

@@ -7,8 +7,8 @@ use vmint_ec2::{Code, Error, Operation, Params, Xml};
 use vmint_rpc::Caller;
 
 use super::{
-    Front, Refused, encryption, identity, images, imports, instances, key_pairs, network, scaling,
-    service::Service, snapshot_attribute, snapshots, tags, volumes, zones,
+    Front, Refused, encryption, exports, identity, images, imports, instances, key_pairs, network,
+    scaling, service::Service, snapshot_attribute, snapshots, stored_images, tags, volumes, zones,
 };
 
 /// What an operation answers: the inside of its XML.
@@ -48,6 +48,8 @@ static TABLES: &[&[Entry]] = &[
     snapshots::ENTRIES,
     snapshot_attribute::ENTRIES,
     imports::ENTRIES,
+    exports::ENTRIES,
+    stored_images::ENTRIES,
     encryption::ENTRIES,
     volumes::ENTRIES,
     key_pairs::ENTRIES,

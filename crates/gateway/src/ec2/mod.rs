@@ -15,6 +15,7 @@ mod direct;
 mod disk_tags;
 mod encryption;
 mod entry;
+mod exports;
 mod filter;
 mod head;
 mod held;
@@ -37,7 +38,9 @@ mod service;
 mod snapshot_attribute;
 mod snapshots;
 mod ssm;
+mod stored_images;
 mod tags;
+mod task_tags;
 #[cfg(test)]
 mod tests;
 mod volumes;

@@ -42,14 +42,22 @@ const S3: &str = "
 
 By path, on the same port, signed in the header, in the query or piece by piece; objects are
 kept by storage and only their account may use them. `Content-MD5` and the checksums CRC32,
-CRC32C, SHA-1 and SHA-256 are held against what comes, and nothing is kept that is not as
-declared. A key has up to 400 bytes, a multipart upload up to 1000 parts. What else S3 has
-answers `NotImplemented`: versions, ACLs, tags, encryption, copies, conditional writes.
+CRC32C, CRC64NVME, SHA-1 and SHA-256 are held against what comes, and nothing is kept that is
+not as declared. A key has up to 400 bytes, a multipart upload up to 1000 parts. A copy shares
+its content with the original and costs no space on the disk, though it counts as any object.
+What else S3 has answers `NotImplemented`: versions, ACLs, tags, encryption.
 
 ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation, ListObjects,
-ListObjectsV2, PutObject, GetObject (with `Range`, `If-Match`, `If-None-Match`), HeadObject,
-DeleteObject, DeleteObjects, CreateMultipartUpload, UploadPart, ListParts,
-CompleteMultipartUpload, AbortMultipartUpload.
+ListObjectsV2, PutObject (with `If-Match`, `If-None-Match: *`), CopyObject (as PutObject, with
+`x-amz-copy-source-if-match`), GetObject (with `Range`, `If-Match`, `If-None-Match`), HeadObject,
+DeleteObject, DeleteObjects, CreateMultipartUpload, UploadPart, UploadPartCopy, ListParts,
+CompleteMultipartUpload (as PutObject), AbortMultipartUpload.
+
+ImportImage and ImportSnapshot read files from buckets (`UserBucket`, or `s3://BUCKET/KEY` for
+`Url`). ExportImage writes a file of each disk of an image: the root disk's is called
+`S3Prefix`, the task's id and the format, others have a number before that. CreateStoreImageTask
+writes the whole image as `IMAGE-ID.bin`, a bundle that `vmint image load` reads too;
+CreateRestoreImageTask makes an image with an id of its own of it.
 ";
 
 /// The page, from the tables of operations.
@@ -78,7 +86,7 @@ pub(super) fn page<'a>(entries: impl Iterator<Item = &'a Entry>) -> String {
             page,
             "| {} | {} | {} | {} |",
             operation.name,
-            cell(operation.takes.iter().map(|name| code(name))),
+            cell(operation.parameters().map(|name| code(&name))),
             cell(only),
             cell(operation.filters.iter().map(|name| code(name))),
         );

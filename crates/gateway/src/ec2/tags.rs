@@ -11,7 +11,7 @@ use vmint_rpc::{BadToken, Caller, PageToken};
 
 use super::{
     Call, Entry, Front, Refused, disk_tags, entries, entry::Answer, filter, images, machine_tags,
-    service::Service,
+    service::Service, task_tags,
 };
 
 pub(super) const ENTRIES: &[Entry] = entries! {
@@ -43,10 +43,19 @@ pub(super) enum Change {
     RemoveAll,
 }
 
+/// Tags for the one kind of resource that a call makes.
+pub(super) fn of_new(params: &mut Params, kind: &str) -> Result<Vec<Tag>, Error> {
+    let specifications = params.tag_specifications(&[kind])?;
+    Ok(kept(Params::tags_for(&specifications, kind)))
+}
+
+/// Tags as services keep them.
+pub(super) fn kept(tags: Vec<query::Tag>) -> Vec<Tag> {
+    tags.into_iter().map(|tag| Tag { key: tag.key, value: tag.value }).collect()
+}
+
 async fn create_tags(mut call: Call) -> Answer {
-    let tags = call.params.tags()?;
-    let tags = tags.into_iter().map(|tag| Tag { key: tag.key, value: tag.value });
-    let change = Change::Put(tags.collect());
+    let change = Change::Put(kept(call.params.tags()?));
     apply(call, change).await
 }
 
@@ -70,6 +79,7 @@ async fn apply(mut call: Call, change: Change) -> Answer {
     let (front, caller) = (&call.front, &call.caller);
     let (disks, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| disk_tags::keeps(id));
     let (machines, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| machine_tags::keeps(id));
+    let (tasks, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| task_tags::keeps(id));
     let (groups, ids): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| id.starts_with("sg-"));
     let network = call.network()?;
     network.must_have_groups(&groups)?;
@@ -79,9 +89,11 @@ async fn apply(mut call: Call, change: Change) -> Answer {
     }
     disk_tags::all_exist(front, caller, &disks).await?;
     machine_tags::all_exist(front, caller, &machines).await?;
+    task_tags::all_exist(front, caller, &tasks).await?;
     network.tag_groups(&front.groups, &groups, &change).await?;
     disk_tags::change(front, caller, &disks, &change, &request_id).await?;
     machine_tags::change(front, caller, &machines, &change, &request_id).await?;
+    task_tags::change(front, caller, &tasks, &change, &request_id).await?;
     for image in seen {
         let request_id = format!("{request_id}/{}", image.image_id);
         front.gateway.tag_image(caller, update(image, &change, request_id)).await?;
@@ -173,6 +185,7 @@ async fn describe_tags(mut call: Call) -> Answer {
     }
     let mut others = disk_tags::all_own(&call.front, &call.caller).await?;
     others.extend(machine_tags::all_own(&call.front, &call.caller).await?);
+    others.extend(task_tags::all_own(&call).await?);
     for (resource_id, resource_type, tags) in others {
         rows.extend(tags.into_iter().map(|tag| Row {
             resource_id: resource_id.clone(),

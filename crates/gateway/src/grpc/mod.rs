@@ -54,6 +54,20 @@ impl GatewayService for Grpc {
         forward!(self, request, load_image)
     }
 
+    async fn export_image(
+        &self,
+        request: Request<pb::ExportImageRequest>,
+    ) -> Result<Response<pb::ExportImageResponse>, Status> {
+        forward!(self, request, export_image)
+    }
+
+    async fn restore_image(
+        &self,
+        request: Request<pb::RestoreImageRequest>,
+    ) -> Result<Response<pb::RestoreImageResponse>, Status> {
+        forward!(self, request, restore_image)
+    }
+
     async fn get_image(
         &self,
         request: Request<pb::GetImageRequest>,

@@ -10,7 +10,7 @@ use vmint_api::{
         BatchGetSnapshotsRequest, EnsureImportEndedRequest, EnsureImportRequest,
         EnsureImportResponse, ImportTask, NewImportDisk, ReleaseImportRequest, TransferState,
     },
-    types::v1::{BlockDeviceMapping, EbsBlockDevice},
+    types::v1::{BlockDeviceMapping, EbsBlockDevice, Tag},
 };
 use vmint_ids::{ImportImageTaskId, SnapshotId};
 use vmint_rpc::Caller;
@@ -80,8 +80,8 @@ fn plan(caller: &Caller, request: ImportImageRequest) -> Result<ImportPlan, Gate
         image.name.clone_from(&task_id);
     }
     let image = Some(new_image(caller, Some(image))?);
-    let (encrypted, kms_key_id) = (request.encrypted, request.kms_key_id);
-    Ok(ImportPlan { image, disks, task_id, encrypted, kms_key_id })
+    let (encrypted, kms_key_id, tags) = (request.encrypted, request.kms_key_id, request.task_tags);
+    Ok(ImportPlan { image, disks, task_id, encrypted, kms_key_id, tags, snapshot_tags: Vec::new() })
 }
 
 /// What the `n`th disk is called unless it is said.
@@ -120,6 +120,11 @@ pub(super) struct ImportPlan {
     pub(super) encrypted: bool,
     #[prost(string, tag = "5")]
     pub(super) kms_key_id: String,
+    /// Of the task.
+    #[prost(message, repeated, tag = "70")]
+    pub(super) tags: Vec<Tag>,
+    #[prost(message, repeated, tag = "71")]
+    pub(super) snapshot_tags: Vec<Tag>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -148,6 +153,8 @@ impl Import {
             disks: plan.disks.clone(),
             encrypted: plan.encrypted,
             kms_key_id: plan.kms_key_id.clone(),
+            tags: plan.tags.clone(),
+            snapshot_tags: plan.snapshot_tags.clone(),
         };
         Ok(self.peers.transfers(&at.caller()).ensure_import(request).await?.into_inner())
     }

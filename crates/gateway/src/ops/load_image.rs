@@ -6,6 +6,7 @@ use vmint_api::{
         DescribeBundleRequest, DescribeBundleResponse, DiskSource, NewImportDisk,
         disk_source::Source,
     },
+    types::v1::Tag,
 };
 use vmint_ids::{ImportImageTaskId, SnapshotId};
 use vmint_rpc::Caller;
@@ -35,10 +36,12 @@ impl Gateway {
                 let look = DescribeBundleRequest {
                     account_id: caller.account.clone(),
                     upload_id: request.upload_id.clone(),
+                    object: None,
                 };
                 let gateway = Caller::service(vmint_rpc::GATEWAY);
                 let found = self.peers.bundles(&gateway).describe_bundle(look).await?.into_inner();
-                let plan = plan(caller, request, found)?;
+                let source = Source::UploadId(request.upload_id);
+                let plan = bundled(caller, &source, request.name, Vec::new(), found)?;
                 let image = plan.image.as_ref().map(|image| image.image_id.clone());
                 let subjects = vec![image.unwrap_or_default(), plan.task_id.clone()];
                 self.sagas.begin::<Import>(caller, &asked, subjects, &plan).await?
@@ -49,29 +52,32 @@ impl Gateway {
     }
 }
 
-/// An import of the bundle's disks, all from the one upload.
-fn plan(
+/// An import of the bundle's disks, all from the one file.
+pub(super) fn bundled(
     caller: &Caller,
-    request: LoadImageRequest,
+    from: &Source,
+    name: String,
+    tags: Vec<Tag>,
     found: DescribeBundleResponse,
 ) -> Result<ImportPlan, GatewayError> {
     let mut image: Image = found.image.unwrap_or_default();
     if found.device_names.len() > MAX_DISKS {
         let why = format!("its bundle has more than {MAX_DISKS} disks");
-        return Err(GatewayError::invalid("upload_id", why));
+        return Err(GatewayError::invalid("source", why));
     }
-    if !request.name.is_empty() {
-        image.name = request.name;
+    if !name.is_empty() {
+        image.name = name;
     }
+    image.tags = tags;
     let mut disks = Vec::new();
     for (index, device_name) in (0..).zip(found.device_names) {
         let mut mappings = image.block_device_mappings.iter_mut();
         let mapping = mappings.find(|mapping| mapping.device_name == device_name);
         let ebs = mapping.and_then(|mapping| mapping.ebs.as_mut());
-        let ebs = ebs.ok_or_else(|| GatewayError::invalid("upload_id", "a disk has no device"))?;
+        let ebs = ebs.ok_or_else(|| GatewayError::invalid("source", "a disk has no device"))?;
         ebs.snapshot_id = SnapshotId::random().to_string();
         let source = DiskSource {
-            source: Some(Source::UploadId(request.upload_id.clone())),
+            source: Some(from.clone()),
             format: FORMAT.to_owned(),
             disk_index: Some(index),
         };

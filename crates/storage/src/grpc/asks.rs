@@ -84,7 +84,7 @@ pub(super) fn labels(description: String, sent: Vec<Tag>) -> Result<Labels> {
     Ok(Labels { description, tags: tags(sent)?, copy_tags: false })
 }
 
-/// What is to be labelled: 1 to 20 snapshots and volumes.
+/// What is to be labelled: 1 to 20 snapshots, volumes, imports and exports.
 pub(super) fn resources(texts: &[String]) -> Result<Vec<Resource>> {
     const FIELD: &str = "resource_ids";
     if texts.is_empty() || texts.len() > 20 {
@@ -96,11 +96,12 @@ pub(super) fn resources(texts: &[String]) -> Result<Vec<Resource>> {
         });
     }
     let one = |text: &String| {
-        if text.starts_with("vol-") {
-            Ok(Resource::Volume(id(FIELD, text)?))
-        } else {
-            Ok(Resource::Snapshot(id(FIELD, text)?))
-        }
+        Ok(match text.split('-').next() {
+            Some("vol") => Resource::Volume(id(FIELD, text)?),
+            Some("import") => Resource::Import(id(FIELD, text)?),
+            Some("export" | "store") => Resource::Export(id(FIELD, text)?),
+            _ => Resource::Snapshot(id(FIELD, text)?),
+        })
     };
     let mut found = texts.iter().map(one).collect::<Result<Vec<_>>>()?;
     found.sort_unstable();

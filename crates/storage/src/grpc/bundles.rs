@@ -1,5 +1,6 @@
 //! What the gateway asks of bundles.
 
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 use vmint_api::{
     catalog::v1::{Architecture, BootMode, Image},
@@ -12,8 +13,14 @@ use vmint_images::bundle::{Mapping, Registration};
 use vmint_rpc::to_status;
 use vmint_store::Asked;
 
-use super::{convert::id, export::task};
-use crate::{Result, Storage, StorageError};
+use super::{
+    asks,
+    convert::id,
+    export::task,
+    object_convert::{bucket_name, object_name},
+    transfer_convert::description,
+};
+use crate::{Result, Storage, StorageError, export_task::Delivery, ops::Outgoing};
 
 /// Serves the gateway when images are saved and loaded.
 #[derive(Debug)]
@@ -48,14 +55,54 @@ impl BundleInternalService for Bundles {
         Ok(Response::new(pb::StartBundleExportResponse { task: Some(begun) }))
     }
 
+    async fn start_image_export(
+        &self,
+        request: Request<pb::StartImageExportRequest>,
+    ) -> Answer<pb::StartImageExportResponse> {
+        let mut request = request.into_inner();
+        let request_id = std::mem::take(&mut request.request_id);
+        let account: AccountId = id("account_id", &request.account_id).map_err(status)?;
+        // The image may change while the same is asked again.
+        let image = request.image.take().unwrap_or_default();
+        let digest = [image.image_id.as_bytes(), &request.encode_to_vec()].concat();
+        let asked = Asked {
+            account: account.to_string(),
+            method: "ExportImage".to_owned(),
+            request_id,
+            digest: *blake3::hash(&digest).as_bytes(),
+        };
+        let (registration, disks) = registration(&image).map_err(status)?;
+        let outgoing = Outgoing {
+            image: id("image.image_id", &image.image_id).map_err(status)?,
+            registration,
+            disks,
+            format: id("format", &request.format).map_err(status)?,
+            to: Delivery {
+                bucket: bucket_name(&request.bucket).map_err(status)?,
+                prefix: request.prefix,
+                description: description(request.description).map_err(status)?,
+            },
+            tags: asks::tags(request.tags).map_err(status)?,
+        };
+        let begun = self.0.start_image_export(account, outgoing, asked).await;
+        let begun = task(&self.0, &begun.map_err(status)?);
+        Ok(Response::new(pb::StartImageExportResponse { task: Some(begun) }))
+    }
+
     async fn describe_bundle(
         &self,
         request: Request<pb::DescribeBundleRequest>,
     ) -> Answer<pb::DescribeBundleResponse> {
         let request = request.into_inner();
         let account = id("account_id", &request.account_id).map_err(status)?;
-        let upload = id("upload_id", &request.upload_id).map_err(status)?;
-        let found = self.0.describe_bundle(account, upload).await.map_err(status)?;
+        let found = if let Some(at) = &request.object {
+            let at = object_name(at).map_err(status)?;
+            self.0.describe_stored(account, &at).await
+        } else {
+            let upload = id("upload_id", &request.upload_id).map_err(status)?;
+            self.0.describe_bundle(account, upload).await
+        };
+        let found = found.map_err(status)?;
         let (image, device_names) = image(found).map_err(status)?;
         Ok(Response::new(pb::DescribeBundleResponse { image: Some(image), device_names }))
     }

@@ -194,7 +194,7 @@ pub(super) fn volume(volume: &Volume, written_bytes: u64) -> pb::Volume {
     }
 }
 
-fn tags(tags: &Tags) -> Vec<Tag> {
+pub(super) fn tags(tags: &Tags) -> Vec<Tag> {
     let tag = |(key, value): (&String, &String)| Tag { key: key.clone(), value: value.clone() };
     tags.iter().map(tag).collect()
 }

@@ -12,7 +12,7 @@ use vmint_api::storage::v1::{
 use vmint_rpc::{Caller, to_status};
 
 use super::{
-    convert::{account_of, id, number, page_size, page_start, time},
+    convert::{account_of, id, number, page_size, page_start, tags, time},
     follow::{Watch, follow},
     public::{asked, token},
 };
@@ -33,10 +33,13 @@ pub(super) fn task(storage: &Storage, task: &ExportTask) -> pb::ExportTask {
     let state = match task.state {
         TaskState::Active => pb::TransferState::Active,
         TaskState::Completed => pb::TransferState::Completed,
-        TaskState::Deleting | TaskState::Deleted => pb::TransferState::Deleted,
+        TaskState::Deleting => pb::TransferState::Deleting,
+        TaskState::Deleted => pb::TransferState::Deleted,
     };
+    let bucket = task.to.as_ref().map(|to| to.bucket.to_string()).unwrap_or_default();
+    let object = |key| pb::ObjectName { bucket: bucket.clone(), key };
     pb::ExportTask {
-        task_id: task.id.to_string(),
+        task_id: task.name().to_string(),
         account_id: task.account.to_string(),
         state: state.into(),
         status_message: task.message.clone(),
@@ -49,6 +52,9 @@ pub(super) fn task(storage: &Storage, task: &ExportTask) -> pb::ExportTask {
         create_time: Some(time(task.created_ms)),
         end_time: (task.ended_ms > 0).then(|| time(task.ended_ms)),
         expire_time: (task.expires_ms > 0).then(|| time(task.expires_ms)),
+        objects: task.keys().into_iter().map(object).collect(),
+        description: task.to.as_ref().map(|to| to.description.clone()).unwrap_or_default(),
+        tags: tags(&task.tags),
     }
 }
 
@@ -107,7 +113,7 @@ impl ExportService for Exports {
         self.0.export(wanted, account).map_err(status)?;
         Ok(Response::new(follow(self.0.clone(), move |storage| {
             let found = storage.export(wanted, account)?;
-            let over = found.state != TaskState::Active;
+            let over = matches!(found.state, TaskState::Completed | TaskState::Deleted);
             Ok((pb::WatchExportTaskResponse { task: Some(task(storage, &found)) }, over))
         })))
     }

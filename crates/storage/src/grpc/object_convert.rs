@@ -9,8 +9,11 @@ use vmint_rpc::PageToken;
 use super::convert::{number, time};
 use crate::{
     ObjectError, Result, StorageError,
-    object::{Beside, Bucket, BucketName, MAX_PARTS, Object, ObjectKey, ObjectPart, hex},
-    ops::NewObject,
+    object::{
+        Beside, Bucket, BucketName, MAX_PARTS, Object, ObjectKey, ObjectName, ObjectPart, Only,
+        Wanted, hex,
+    },
+    ops::{NewObject, Original},
     store::objects::After,
 };
 
@@ -26,7 +29,51 @@ pub(super) fn new_object(account: AccountId, head: pb::PutObjectHead) -> Result<
         beside: beside(head.content_type, head.metadata.into_iter().collect())?,
         part,
         bytes: head.size_bytes.map(|bytes| positive("head.size_bytes", bytes)).transpose()?,
+        only: only(head.condition),
     })
+}
+
+/// What must be in an object's place.
+pub(super) fn only(condition: Option<pb::ObjectCondition>) -> Only {
+    match condition.unwrap_or_default() {
+        pb::ObjectCondition { absent: true, .. } => Only::IfAbsent,
+        pb::ObjectCondition { etag, .. } if etag.is_empty() => Only::Always,
+        pb::ObjectCondition { etag, .. } => Only::IfMatch(etag),
+    }
+}
+
+pub(super) fn object_name(at: &pb::ObjectName) -> Result<ObjectName> {
+    Ok(ObjectName { bucket: bucket_name(&at.bucket)?, key: object_key(&at.key)? })
+}
+
+/// What to copy where.
+pub(super) fn copy(
+    account: AccountId,
+    request: pb::CopyObjectRequest,
+) -> Result<(Original, NewObject)> {
+    let end = |field, given: Option<i64>| given.map(|at| positive(field, at)).transpose();
+    let original = Original {
+        at: object_name(&request.source.unwrap_or_default())?,
+        etag: request.source_etag,
+        wanted: Wanted {
+            first: end("first_byte", request.first_byte)?,
+            last: end("last_byte", request.last_byte)?,
+            suffix: None,
+        },
+        beside: !request.replace_metadata,
+    };
+    let target = request.target.unwrap_or_default();
+    let head = pb::PutObjectHead {
+        bucket: target.bucket,
+        key: target.key,
+        content_type: request.content_type,
+        metadata: request.metadata,
+        upload_id: request.upload_id,
+        part_number: request.part_number,
+        condition: request.condition,
+        ..pb::PutObjectHead::default()
+    };
+    Ok((original, new_object(account, head)?))
 }
 
 pub(super) fn beside(content_type: String, metadata: BTreeMap<String, String>) -> Result<Beside> {

@@ -15,15 +15,15 @@ use vmint_rpc::{Caller, PageToken, to_status};
 use super::{
     convert::{account_of, number, page_start},
     object_convert::{
-        beside, bucket, bucket_name, listed_after, new_object, object, object_key, part,
-        part_number, positive, size,
+        beside, bucket, bucket_name, copy, listed_after, new_object, object, object_key, only,
+        part, part_number, positive, size,
     },
     public::{asked, token},
 };
 use crate::{
     Result, Storage, StorageError,
     object::{Object, Wanted},
-    ops::{Listed, Listing, Receiving},
+    ops::{Begun, Listed, Listing, Receiving},
     store::objects::After,
 };
 
@@ -113,6 +113,16 @@ impl ObjectService for Objects {
         let received = tasks.spawn(async move { receive(&storage, receiving, parts).await });
         let kept = received.await.map_err(|error| status(error.into()))??;
         Ok(Response::new(pb::PutObjectResponse { object: Some(object(&kept)) }))
+    }
+
+    async fn copy_object(
+        &self,
+        request: Request<pb::CopyObjectRequest>,
+    ) -> Answer<pb::CopyObjectResponse> {
+        let account = of(&request)?;
+        let (from, new) = copy(account, request.into_inner()).map_err(status)?;
+        let made = self.0.copy_object(from, new).await.map_err(status)?;
+        Ok(Response::new(pb::CopyObjectResponse { object: Some(object(&made)) }))
     }
 
     async fn get_object(
@@ -253,8 +263,9 @@ impl ObjectService for Objects {
         let parts = body.parts.iter();
         let parts = parts.map(|part| Ok((part_number(part.part_number)?, part.etag.clone())));
         let parts = parts.collect::<Result<Vec<_>>>().map_err(status)?;
-        let upload = body.upload_id.clone();
-        let made = self.0.complete_multipart(account, name, key, upload, parts, asked).await;
+        let begun = Begun { bucket: name, key, id: body.upload_id.clone() };
+        let only = only(body.condition.clone());
+        let made = self.0.complete_multipart(account, begun, parts, only, asked).await;
         let made = object(&made.map_err(status)?);
         Ok(Response::new(pb::CompleteMultipartResponse { object: Some(made) }))
     }

@@ -10,6 +10,7 @@ use vmint_api::storage::v1::{
 use vmint_rpc::{Caller, Refusal, to_status};
 
 use super::{
+    asks,
     convert::{account_of, id, number, page_size, page_start, wish},
     follow::{Watch, follow},
     public::{asked, token},
@@ -156,9 +157,9 @@ impl TransferService for Transfer {
         let body = request.get_ref();
         let asked = asked(caller, "StartSnapshotImport", &body.request_id, body);
         let disk = new_disk(body.source.as_ref()).map_err(status)?;
-        let described = description(body.description.clone()).map_err(status)?;
+        let labels = asks::labels(body.description.clone(), body.tags.clone()).map_err(status)?;
         let wish = wish(body.encrypted, &body.kms_key_id).map_err(status)?;
-        let begun = self.0.start_snapshot_import(account, disk, described, wish, asked).await;
+        let begun = self.0.start_snapshot_import(account, disk, labels, wish, asked).await;
         let begun = begun.map_err(status)?;
         let begun = Some(task(&self.0, &begun));
         Ok(Response::new(pb::StartSnapshotImportResponse { task: begun }))

@@ -3,10 +3,14 @@
 use vmint_api::storage::v1 as pb;
 use vmint_api::storage::v1::disk_source::Source;
 
-use super::convert::{id, number, time};
+use super::{
+    convert::{id, number, tags, time},
+    object_convert::object_name,
+};
 use crate::{
     Result, Storage, StorageError,
     import_task::{Disk, FileSource, Task, TaskState},
+    object::ObjectName,
     ops::{NewDisk, declared_format},
     ranges::Ranges,
     upload::Upload,
@@ -33,12 +37,14 @@ pub(super) fn new_disk(source: Option<&pb::DiskSource>) -> Result<NewDisk> {
     let source = match asked.source {
         Some(Source::UploadId(upload)) => FileSource::Upload(id("source.upload_id", &upload)?),
         Some(Source::Url(url)) => FileSource::Url(url.parse()?),
+        Some(Source::Object(at)) => FileSource::Object(object_name(&at)?),
+        Some(Source::SnapshotId(from)) => FileSource::Snapshot(id("source.snapshot_id", &from)?),
         None => {
             return Err(StorageError::Invalid {
                 field: "source",
                 what: "source",
                 value: String::new(),
-                rule: "name an upload or a URL".to_owned(),
+                rule: "name an upload, a URL, an object or a snapshot".to_owned(),
             });
         }
     };
@@ -79,6 +85,10 @@ fn disk(disk: &Disk) -> pb::ImportDisk {
     let source = match &disk.source {
         FileSource::Upload(id) => Source::UploadId(id.to_string()),
         FileSource::Url(url) => Source::Url(url.to_string()),
+        FileSource::Snapshot(id) => Source::SnapshotId(id.to_string()),
+        FileSource::Object(ObjectName { bucket, key }) => {
+            Source::Object(pb::ObjectName { bucket: bucket.to_string(), key: key.to_string() })
+        }
     };
     let format = disk.declared.map(|format| format.to_string()).unwrap_or_default();
     let made = disk.made.as_ref();
@@ -121,5 +131,6 @@ pub(super) fn task(storage: &Storage, task: &Task) -> pb::ImportTask {
         end_time: (task.ended_ms > 0).then(|| time(task.ended_ms)),
         encrypted: task.seal.is_some(),
         kms_key_id: task.seal.map(|seal| seal.key.to_string()).unwrap_or_default(),
+        tags: tags(&task.tags),
     }
 }

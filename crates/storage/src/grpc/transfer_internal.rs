@@ -6,6 +6,7 @@ use vmint_api::storage::v1::transfer_internal_service_server::TransferInternalSe
 use vmint_rpc::to_status;
 
 use super::{
+    asks,
     convert::{id, step, wish},
     transfer_convert::{description, new_disk, task},
 };
@@ -46,6 +47,8 @@ impl TransferInternalService for TransferInternal {
             description: description(request.description).map_err(status)?,
             disks: disks.map_err(status)?,
             wish: wish(request.encrypted, &request.kms_key_id).map_err(status)?,
+            tags: asks::tags(request.tags).map_err(status)?,
+            snapshot_tags: asks::tags(request.snapshot_tags).map_err(status)?,
         };
         let ensured = self.0.ensure_import(
             step(request.saga.as_ref()),

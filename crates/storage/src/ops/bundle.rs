@@ -11,10 +11,12 @@ use vmint_images::{
 };
 use vmint_store::Asked;
 
+use super::objects::ObjectFile;
 use crate::{
     Content, Result, Storage, StorageError,
     export_task::{ExportFormat, ExportTask},
-    store::uploads,
+    object::ObjectName,
+    store::{objects, uploads},
     transfers::Job,
 };
 
@@ -36,7 +38,7 @@ impl Storage {
             return Err(StorageError::NotSaved { id: image, why });
         }
         let around = Some((image, registration));
-        self.begin_export(account, disks, ExportFormat::Bundle, around, asked).await
+        self.begin_export(account, disks, ExportFormat::Bundle, around, None, asked).await
     }
 
     /// What an upload's bundle says of its image.
@@ -53,12 +55,22 @@ impl Storage {
         let path = self.transfers.upload(upload);
         let note =
             Self::blocking(move || Ok(bundle::describe(File::open(path)?, &Limits::default())?));
-        note.await?.image.ok_or_else(|| StorageError::Invalid {
-            field: "upload_id",
-            what: "bundle",
-            value: upload.to_string(),
-            rule: "it holds a disk without an image: import it as a snapshot".to_owned(),
-        })
+        note.await?.image.ok_or_else(|| no_image("upload_id", upload.to_string()))
+    }
+
+    /// What an object's bundle says of its image.
+    pub(crate) async fn describe_stored(
+        &self,
+        account: AccountId,
+        at: &ObjectName,
+    ) -> Result<Registration> {
+        let found = objects::named(self.records.store(), at, account)?;
+        let storage = self.clone();
+        let note = Self::blocking(move || {
+            let file = ObjectFile::open(&storage, &found)?;
+            Ok(bundle::describe(file, &Limits::default())?)
+        });
+        note.await?.image.ok_or_else(|| no_image("object", at.key.to_string()))
     }
 
     /// Writes the disks of an export and what is around them; what they are
@@ -107,6 +119,11 @@ impl Storage {
             None => Ok(root?),
         }
     }
+}
+
+fn no_image(field: &'static str, value: String) -> StorageError {
+    let rule = "it holds a disk without an image: import it as a snapshot".to_owned();
+    StorageError::Invalid { field, what: "bundle", value, rule }
 }
 
 /// Writes a disk's chunks; what the disk is called wherever it is.

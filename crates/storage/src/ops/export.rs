@@ -1,41 +1,30 @@
 //! Snapshots become disk files, for a while.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
+use std::{fs::File, io, path::Path, sync::Arc};
 
-use tokio::sync::mpsc;
 use vmint_blocks::Root;
 use vmint_ids::{AccountId, ExportTaskId, ImageId, SnapshotId};
 use vmint_images::{
-    Source as _,
     bundle::Registration,
     write::{self, Export, Machine, Sparse, WriteError},
 };
 use vmint_store::{Asked, Read, TxError};
 
-use super::list::Page;
+use super::{deliver::may_deliver, list::Page};
 use crate::{
     Content, Result, Storage, StorageError,
-    export_task::{ExportFormat, ExportTask, MAX_EXPORTS, Saved},
-    import_task::{REMEMBERED_MS, TaskState},
+    export_task::{Delivery, ExportFormat, ExportName, ExportTask, MAX_EXPORTS, Saved},
+    import_task::TaskState,
     store::{LEDGER, exports, snapshots},
     stored::Stored,
+    tag::Tags,
     transfer_fault::told,
     transfers::Job,
 };
 
-/// How much of a file goes into one message.
-const PIECE: usize = 512 << 10;
 /// What an OVA's machine has; whoever runs it changes it.
 const CPUS: u32 = 1;
 const MEMORY_MIB: u32 = 1024;
-
-/// A stretch of a file on its way out.
-#[derive(Debug)]
-pub(crate) enum Piece {
-    Content(u64, Vec<u8>),
-    /// From where, and how many.
-    Zeros(u64, u64),
-}
 
 /// What the ledger keeps.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -53,7 +42,7 @@ impl Storage {
         format: ExportFormat,
         asked: Asked,
     ) -> Result<ExportTask> {
-        self.begin_export(account, vec![snapshot], format, None, asked).await
+        self.begin_export(account, vec![snapshot], format, None, None, asked).await
     }
 
     /// Begins to write snapshots, the root disk's first: several, or one with
@@ -64,6 +53,7 @@ impl Storage {
         disks: Vec<SnapshotId>,
         format: ExportFormat,
         image: Option<(ImageId, Registration)>,
+        to: Option<(Delivery, Tags)>,
         asked: Asked,
     ) -> Result<ExportTask> {
         let new = ExportTaskId::random();
@@ -82,11 +72,14 @@ impl Storage {
                     let (snapshot, content) = (*snapshot, *content);
                     let image =
                         image.map(|(id, registration)| Saved { id, registration, disks: contents });
-                    let open = exports::count_open(tx, account, MAX_EXPORTS);
-                    if open.map_err(TxError::Refused)? >= MAX_EXPORTS {
+                    let open = exports::open(tx, account, MAX_EXPORTS);
+                    let open = open.map_err(TxError::Refused)?;
+                    if open.len() >= MAX_EXPORTS {
                         let (what, limit) = ("exports", MAX_EXPORTS);
                         return Err(TxError::Refused(StorageError::TooMany { what, limit }));
                     }
+                    let (to, tags) =
+                        to.map_or_else(Default::default, |(to, tags)| (Some(to), tags));
                     let task = ExportTask {
                         id: new,
                         account,
@@ -101,20 +94,23 @@ impl Storage {
                         created_ms: tx.now_ms(),
                         ended_ms: 0,
                         expires_ms: 0,
+                        to,
+                        tags,
                     };
+                    may_deliver(tx, &task, &open).map_err(TxError::Refused)?;
                     exports::put(tx, &task)?;
-                    Ok(Answer { task: new.to_string() })
+                    Ok(Answer { task: task.name().to_string() })
                 })
             })
             .await?;
-        let id = answer.task.parse().map_err(|_| StorageError::Damaged)?;
-        let task = self.export(id, account)?;
+        let name = answer.task.parse().map_err(|_| StorageError::Damaged)?;
+        let task = self.export(name, account)?;
         self.go_on_exporting(&task);
         Ok(task)
     }
 
-    pub(crate) fn export(&self, id: ExportTaskId, account: AccountId) -> Result<ExportTask> {
-        exports::owned(self.records.store(), id, account)
+    pub(crate) fn export(&self, name: ExportName, account: AccountId) -> Result<ExportTask> {
+        exports::owned(self.records.store(), name, account)
     }
 
     pub(crate) fn list_exports(
@@ -135,40 +131,46 @@ impl Storage {
         }
     }
 
-    /// Ends an export and removes its file.
+    /// Ends an export and removes its file. Files that all are in their bucket
+    /// stay there.
     pub(crate) async fn cancel_export(
         &self,
-        id: ExportTaskId,
+        name: ExportName,
         account: AccountId,
         asked: Asked,
     ) -> Result<ExportTask> {
         let cancelled = self.records.commit(move |tx| {
             LEDGER.once(tx, &asked, |tx| {
-                let mut task = exports::owned(tx, id, account).map_err(TxError::Refused)?;
-                if task.state != TaskState::Deleted {
+                let mut task = exports::owned(tx, name, account).map_err(TxError::Refused)?;
+                if task.to.is_some() && task.state == TaskState::Completed {
+                    return Err(TxError::Refused(StorageError::ExportEnded { name }));
+                }
+                if matches!(task.state, TaskState::Active | TaskState::Completed) {
                     task.message = match task.state {
                         TaskState::Completed => "its file was given up".to_owned(),
                         _ => "cancelled".to_owned(),
                     };
-                    task.state = TaskState::Deleted;
+                    task.state = ended_badly(&task);
                     task.ended_ms = tx.now_ms();
                     exports::put(tx, &task)?;
                 }
-                Ok(Answer { task: id.to_string() })
+                Ok(Answer { task: name.to_string() })
             })
         });
         cancelled.await?;
-        if let Some(job) = self.transfers.get(&id.to_string()) {
-            job.stop.cancel();
+        let id = name.id();
+        match self.transfers.get(&id.to_string()) {
+            Some(job) => job.stop.cancel(),
+            None => self.clear_away(id).await,
         }
         self.transfers.tell();
         self.drop_file(self.transfers.export(id)).await;
-        self.export(id, account)
+        self.export(name, account)
     }
 
     /// Works on an export that is under way, unless that is being done.
     pub(super) fn go_on_exporting(&self, task: &ExportTask) {
-        if task.state != TaskState::Active {
+        if !matches!(task.state, TaskState::Active | TaskState::Deleting) {
             return;
         }
         let name = task.id.to_string();
@@ -176,7 +178,12 @@ impl Storage {
         let (storage, task) = (self.clone(), task.clone());
         self.tasks.spawn(async move {
             let id = task.id;
-            if let Err(error) = storage.write_out(task, &job).await
+            let written = match (&task.to, task.state) {
+                (_, TaskState::Deleting) => Err(StorageError::Cancelled),
+                (Some(to), _) => storage.deliver(&task, to, &job).await,
+                (None, _) => storage.write_out(task, &job).await,
+            };
+            if let Err(error) = written
                 && !storage.transfers.stop.is_cancelled()
             {
                 storage.drop_file(storage.transfers.export(id)).await;
@@ -200,39 +207,51 @@ impl Storage {
                 let (file, roots) = storage.write_bundle(&task, file, &job)?;
                 return Ok((finished(&file, &path)?, roots));
             }
-            let source = Stored(storage.tree(&task.content)?);
-            let size = source.len().max(1);
+            let size = task.content.size_bytes.max(1);
             let watch = |done: u64| {
                 job.at(done.saturating_mul(100) / size);
                 !job.stop.is_cancelled()
             };
-            // Named after the content, so that equal contents are equal files.
-            let mut image = [0; 16];
-            image.copy_from_slice(&blake3::hash(&task.content.root.to_bytes()).as_bytes()[..16]);
-            let export = Export { source: &source, id: image, watch: &watch };
-            let mut out = Sparse::new(file);
-            match task.format {
-                ExportFormat::Raw => write::raw(&export, &mut out)?,
-                ExportFormat::Qcow2 => write::qcow2(&export, &mut out)?,
-                ExportFormat::Vmdk => write::vmdk(&export, &mut out)?,
-                ExportFormat::Vhd => write::vhd(&export, &mut out)?,
-                ExportFormat::Ova => {
-                    let name = task.snapshot.to_string();
-                    let machine = Machine { name: &name, cpus: CPUS, memory_mib: MEMORY_MIB };
-                    write::ova(&export, &machine, &storage.staging()?, &mut out)?;
-                }
-                // Written above: it may hold several disks.
-                ExportFormat::Bundle => {}
-            }
-            Ok((finished(&out.finish()?, &path)?, Vec::new()))
+            let file = storage.write_disk(&task, &task.content, file, &watch)?;
+            Ok((finished(&file, &path)?, Vec::new()))
         })
         .await?;
         self.end_export(id, Ok((bytes, roots))).await;
         Ok(())
     }
 
+    /// Writes one disk as a file in the format of its export.
+    pub(super) fn write_disk(
+        &self,
+        task: &ExportTask,
+        content: &Content,
+        file: File,
+        watch: &dyn Fn(u64) -> bool,
+    ) -> Result<File> {
+        let source = Stored(self.tree(content)?);
+        // Named after the content, so that equal contents are equal files.
+        let mut image = [0; 16];
+        image.copy_from_slice(&blake3::hash(&content.root.to_bytes()).as_bytes()[..16]);
+        let export = Export { source: &source, id: image, watch };
+        let mut out = Sparse::new(file);
+        match task.format {
+            ExportFormat::Raw => write::raw(&export, &mut out)?,
+            ExportFormat::Qcow2 => write::qcow2(&export, &mut out)?,
+            ExportFormat::Vmdk => write::vmdk(&export, &mut out)?,
+            ExportFormat::Vhd => write::vhd(&export, &mut out)?,
+            ExportFormat::Ova => {
+                let name = task.snapshot.to_string();
+                let machine = Machine { name: &name, cpus: CPUS, memory_mib: MEMORY_MIB };
+                write::ova(&export, &machine, &self.staging()?, &mut out)?;
+            }
+            // Written elsewhere: it may hold several disks.
+            ExportFormat::Bundle => {}
+        }
+        Ok(out.finish()?)
+    }
+
     /// Records how an export ended, unless it was cancelled.
-    async fn end_export(&self, id: ExportTaskId, how: Result<(u64, Vec<Root>), String>) {
+    pub(super) async fn end_export(&self, id: ExportTaskId, how: Result<(u64, Vec<Root>), String>) {
         let life = self.config.export_seconds.saturating_mul(1000);
         let ended = self.records.commit(move |tx| {
             let found = exports::find(tx, id).map_err(TxError::Refused)?;
@@ -246,10 +265,12 @@ impl Storage {
                     task.state = TaskState::Completed;
                     "completed".clone_into(&mut task.message);
                     task.file_bytes = bytes;
-                    task.expires_ms = task.ended_ms.saturating_add(life);
+                    if task.to.is_none() {
+                        task.expires_ms = task.ended_ms.saturating_add(life);
+                    }
                 }
                 Err(why) => {
-                    task.state = TaskState::Deleted;
+                    task.state = ended_badly(&task);
                     task.message = why;
                 }
             }
@@ -258,7 +279,10 @@ impl Storage {
         });
         match ended.await {
             Ok(true) => {}
-            Ok(false) => self.drop_file(self.transfers.export(id)).await,
+            Ok(false) => {
+                self.drop_file(self.transfers.export(id)).await;
+                self.clear_away(id).await;
+            }
             // Left active, it is tried again at the next start.
             Err(error) => tracing::error!(task = %id, error = %vmint_rpc::chain(&error)),
         }
@@ -274,11 +298,13 @@ impl Storage {
             let gone = self.records.commit(move |tx| {
                 let found = exports::find(tx, id).map_err(TxError::Refused)?;
                 let Some(mut task) = found else { return Ok(false) };
-                if task.ended_ms.saturating_add(REMEMBERED_MS) <= tx.now_ms() {
+                if task.ended_ms.saturating_add(task.remembered_ms()) <= tx.now_ms() {
                     exports::remove(tx, id)?;
                     return Ok(true);
                 }
-                let gone = task.state == TaskState::Completed && task.expires_ms <= tx.now_ms();
+                let gone = task.state == TaskState::Completed
+                    && task.to.is_none()
+                    && task.expires_ms <= tx.now_ms();
                 if gone {
                     task.state = TaskState::Deleted;
                     "its file has expired".clone_into(&mut task.message);
@@ -292,47 +318,6 @@ impl Storage {
         }
         Ok(())
     }
-
-    /// The file of a complete export from `offset` on, piece by piece.
-    pub(crate) async fn download(
-        &self,
-        id: ExportTaskId,
-        account: AccountId,
-        offset: i64,
-    ) -> Result<mpsc::Receiver<Result<Piece>>> {
-        let task = self.export(id, account)?;
-        if task.state != TaskState::Completed {
-            return Err(StorageError::NoFile { id, message: task.message });
-        }
-        let offset = u64::try_from(offset).ok().filter(|at| *at <= task.file_bytes);
-        let offset = offset.ok_or_else(|| StorageError::Invalid {
-            field: "offset_bytes",
-            what: "offset",
-            value: String::new(),
-            rule: format!("the file has {} bytes", task.file_bytes),
-        })?;
-        let path = self.transfers.export(id);
-        let file = Self::blocking(move || Ok(File::open(path)?)).await?;
-        let (send, receive) = mpsc::channel(4);
-        let stop = self.transfers.stop.clone();
-        self.tasks.spawn_blocking(move || {
-            let mut at = offset;
-            while at < task.file_bytes && !stop.is_cancelled() {
-                let piece = piece(&file, at, task.file_bytes);
-                let over = piece.is_err();
-                at = match &piece {
-                    Ok(Piece::Content(_, bytes)) => at + bytes.len() as u64,
-                    Ok(Piece::Zeros(_, count)) => at + count,
-                    Err(_) => at,
-                };
-                // Nobody listens when the caller has gone.
-                if send.blocking_send(piece).is_err() || over {
-                    return;
-                }
-            }
-        });
-        Ok(receive)
-    }
 }
 
 /// The content of a snapshot of the account's that may go out.
@@ -344,25 +329,16 @@ fn exported(read: &impl Read, id: SnapshotId, account: AccountId) -> Result<Cont
     found.content().ok_or(StorageError::NotCompleted { id })
 }
 
+/// Where an export stands that is not to be: files in a bucket have still to go.
+fn ended_badly(task: &ExportTask) -> TaskState {
+    if task.to.is_some() { TaskState::Deleting } else { TaskState::Deleted }
+}
+
 /// Makes a file durable; its size.
-fn finished(file: &File, path: &Path) -> Result<u64> {
+pub(super) fn finished(file: &File, path: &Path) -> Result<u64> {
     file.sync_all()?;
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())?;
     Ok(file.metadata()?.len())
-}
-
-/// What lies at `at`.
-fn piece(file: &File, at: u64, end: u64) -> Result<Piece> {
-    match file.next_data(at)? {
-        Some(data) if data.start <= at => {
-            let left = usize::try_from(data.end.min(end) - at).unwrap_or(PIECE).min(PIECE);
-            let mut bytes = vec![0; left];
-            file.read_exact_at(&mut bytes, at)?;
-            Ok(Piece::Content(at, bytes))
-        }
-        Some(data) => Ok(Piece::Zeros(at, data.start.min(end) - at)),
-        None => Ok(Piece::Zeros(at, end - at)),
-    }
 }
 
 impl From<WriteError> for StorageError {

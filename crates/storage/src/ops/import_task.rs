@@ -4,12 +4,13 @@ use vmint_ids::{AccountId, ImageId, ImportSnapshotTaskId, SnapshotId};
 use vmint_images::Format;
 use vmint_store::{Asked, Read, Tx, TxError};
 
-use super::{Step, lineage::let_go, list::Page};
+use super::{Labels, Step, lineage::let_go, list::Page};
 use crate::{
     Result, Seal, Storage, StorageError,
     import_task::{Disk, FileSource, MAX_ACTIVE, MAX_DISKS, Task, TaskId, TaskState},
     key::Wish,
-    store::{LEDGER, fence, import_tasks, snapshots, uploads},
+    store::{LEDGER, fence, import_tasks, objects, snapshots, uploads},
+    tag::Tags,
 };
 
 /// A disk to import.
@@ -31,6 +32,17 @@ pub(crate) struct NewImage {
     pub(crate) description: String,
     pub(crate) disks: Vec<NewDisk>,
     pub(crate) wish: Wish,
+    pub(crate) tags: Tags,
+    pub(crate) snapshot_tags: Tags,
+}
+
+/// What a new import is told apart by.
+#[derive(Debug, Default)]
+struct Labelled {
+    image: Option<ImageId>,
+    description: String,
+    tags: Tags,
+    snapshot_tags: Tags,
 }
 
 /// What the ledger keeps.
@@ -60,10 +72,12 @@ impl Storage {
         &self,
         account: AccountId,
         disk: NewDisk,
-        description: String,
+        labels: Labels,
         wish: Wish,
         asked: Asked,
     ) -> Result<Task> {
+        let Labels { description, tags, .. } = labels;
+        let labelled = Labelled { description, tags, ..Labelled::default() };
         let disk = Disk::from(disk);
         let seal = self.seal_of_new(account, wish).await?;
         let id = TaskId::Snapshot(ImportSnapshotTaskId::random());
@@ -71,7 +85,7 @@ impl Storage {
             .records
             .commit(move |tx| {
                 LEDGER.once(tx, &asked, |tx| {
-                    begin(tx, id, account, None, description, vec![disk], seal)?;
+                    begin(tx, id, account, labelled, vec![disk], seal)?;
                     Ok(Answer { task: id.to_string() })
                 })
             })
@@ -90,7 +104,8 @@ impl Storage {
         account: AccountId,
         new: NewImage,
     ) -> Result<Task> {
-        let NewImage { image, description, disks, wish } = new;
+        let NewImage { image, description, disks, wish, tags, snapshot_tags } = new;
+        let labelled = Labelled { image: Some(image), description, tags, snapshot_tags };
         let seal = match import_tasks::find(self.records.store(), id)? {
             Some(there) => there.seal,
             None => self.seal_of_new(account, wish).await?,
@@ -102,7 +117,7 @@ impl Storage {
                 fence(tx, step.epoch)?;
                 match import_tasks::find(tx, id).map_err(TxError::Refused)? {
                     Some(there) => Ok(there),
-                    None => begin(tx, id, account, Some(image), description, disks, seal),
+                    None => begin(tx, id, account, labelled, disks, seal),
                 }
             })
             .await?;
@@ -238,8 +253,7 @@ fn begin(
     tx: &mut Tx<'_>,
     id: TaskId,
     account: AccountId,
-    image: Option<ImageId>,
-    description: String,
+    labelled: Labelled,
     disks: Vec<Disk>,
     seal: Option<Seal>,
 ) -> Result<Task, TxError<StorageError>> {
@@ -257,14 +271,27 @@ fn begin(
         return Err(TxError::Refused(StorageError::TooMany { what, limit }));
     }
     for (n, disk) in disks.iter().enumerate() {
-        if let FileSource::Upload(upload) = &disk.source {
-            // Disks of one package come from one file, each once.
-            let same = |other: &Disk| other.source == disk.source && other.index == disk.index;
-            let twice = disks[..n].iter().any(same);
-            if twice {
-                return Err(TxError::Refused(StorageError::UploadInUse { id: *upload, task: id }));
+        match &disk.source {
+            FileSource::Upload(upload) => {
+                // Disks of one package come from one file, each once.
+                let same = |other: &Disk| other.source == disk.source && other.index == disk.index;
+                let twice = disks[..n].iter().any(same);
+                if twice {
+                    let in_use = StorageError::UploadInUse { id: *upload, task: id };
+                    return Err(TxError::Refused(in_use));
+                }
+                usable(tx, *upload, account).map_err(TxError::Refused)?;
             }
-            usable(tx, *upload, account).map_err(TxError::Refused)?;
+            FileSource::Object(name) => {
+                objects::named(tx, name, account).map_err(TxError::Refused)?;
+            }
+            FileSource::Snapshot(id) => {
+                let found = snapshots::owned(tx, *id, account).map_err(TxError::Refused)?;
+                if found.content().is_none() {
+                    return Err(TxError::Refused(StorageError::NotCompleted { id: *id }));
+                }
+            }
+            FileSource::Url(_) => {}
         }
     }
     let task = Task {
@@ -273,10 +300,12 @@ fn begin(
         state: TaskState::Active,
         message: "pending".to_owned(),
         reason: String::new(),
-        description,
-        image,
+        description: labelled.description,
+        image: labelled.image,
         disks,
         seal,
+        tags: labelled.tags,
+        snapshot_tags: labelled.snapshot_tags,
         created_ms: tx.now_ms(),
         ended_ms: 0,
     };

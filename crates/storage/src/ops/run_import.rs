@@ -5,16 +5,17 @@ use std::{collections::HashSet, fs::File, path::PathBuf, sync::Arc};
 use vmint_blocks::Sealed;
 use vmint_images::{Format, Limits, Opener, Source};
 use vmint_rpc::Describe as _;
-use vmint_store::TxError;
+use vmint_store::{Tx, TxError};
 
-use super::{import::TakenIn, import_task::end};
+use super::{import::TakenIn, import_task::end, objects::ObjectFile};
 use crate::{
     Result, Snapshot, Storage, StorageError,
     boot_set::BootSet,
     import_task::{Disk, FileSource, Made, REMEMBERED_MS, Task, TaskState},
+    object::Object,
     snapshot::{Consistency, SnapshotState},
     staged::Staged,
-    store::{boot_sets, held, import_tasks, snapshots, uploads},
+    store::{boot_sets, held, import_tasks, objects, snapshots, uploads},
     transfer_fault::told,
     transfers::Job,
     upload::Upload,
@@ -22,10 +23,18 @@ use crate::{
 
 /// A file that is there, and how far its disk is in the whole import.
 struct Here {
-    path: PathBuf,
+    file: Lying,
     upload: Option<Upload>,
     from: u64,
     to: u64,
+}
+
+/// Where a file lies.
+#[derive(Clone)]
+enum Lying {
+    /// It goes when the disk is a snapshot.
+    At(PathBuf),
+    Object(Object),
 }
 
 impl Storage {
@@ -77,13 +86,26 @@ impl Storage {
             let here = match &disk.source {
                 FileSource::Upload(id) => {
                     let upload = Some(self.upload(*id, task.account)?);
-                    Here { path: self.transfers.upload(*id), upload, from, to }
+                    Here { file: Lying::At(self.transfers.upload(*id)), upload, from, to }
+                }
+                FileSource::Object(name) => {
+                    let object = objects::named(self.records.store(), name, task.account)?;
+                    let (bytes, limit) = (object.bytes(), self.config.max_import_bytes);
+                    if bytes > limit {
+                        return Err(StorageError::FileTooLarge { bytes, limit });
+                    }
+                    Here { file: Lying::Object(object), upload: None, from, to }
+                }
+                FileSource::Snapshot(id) => {
+                    self.share_disk(task, n, *id).await?;
+                    continue;
                 }
                 FileSource::Url(url) => {
                     self.say(task, "downloading").await?;
                     let middle = from.midpoint(to);
                     self.fetch(task, n, url, job, from..middle).await?;
-                    Here { path: self.transfers.fetch(task.id, n), upload: None, from: middle, to }
+                    let file = Lying::At(self.transfers.fetch(task.id, n));
+                    Here { file, upload: None, from: middle, to }
                 }
             };
             self.convert(task, n, disk, here, job).await?;
@@ -103,12 +125,11 @@ impl Storage {
         self.say(task, "validating").await?;
         let _turn = self.heavy.acquire().await.map_err(|_| StorageError::Damaged)?;
         let (storage, job, account) = (self.clone(), job.clone(), task.account);
-        let (declared, index, path) = (disk.declared, disk.index, here.path.clone());
+        let (declared, index, file) = (disk.declared, disk.index, here.file.clone());
         let lineage = task.seal.map(|seal| seal.lineage);
         let base = self.base_of_upload(here.upload.as_ref())?;
         let speaker = (self.clone(), task.clone(), tokio::runtime::Handle::current());
         let (taken, file_bytes, base) = Self::blocking(move || {
-            let file = File::open(&here.path)?;
             let limits = Limits { max_virtual: storage.config.max_disk_bytes, ..Limits::default() };
             let (unfolding, watched) = (storage.staging()?, job.clone());
             let going_on = move |_| !watched.stop.is_cancelled();
@@ -123,12 +144,24 @@ impl Storage {
                 let (storage, task, runtime) = &speaker;
                 runtime.block_on(storage.say(task, "converting"))
             };
-            let Some((from, taken)) = base else {
-                let file_bytes = Source::len(&file);
-                let disk = opener.declared(declared).open(file)?;
-                converting()?;
-                let taken = storage.take_in(account, lineage, disk, &mut progress)?;
-                return Ok((taken, file_bytes, None));
+            let (file, (from, taken)) = match (here.file, base) {
+                (Lying::At(path), Some(base)) => (File::open(path)?, base),
+                (file, _) => {
+                    let opener = opener.declared(declared);
+                    let (file_bytes, disk) = match file {
+                        Lying::At(path) => {
+                            let file = File::open(path)?;
+                            (Source::len(&file), opener.open(file)?)
+                        }
+                        Lying::Object(object) => {
+                            let file = ObjectFile::open(&storage, &object)?;
+                            (file.len(), opener.open(file)?)
+                        }
+                    };
+                    converting()?;
+                    let taken = storage.take_in(account, lineage, disk, &mut progress)?;
+                    return Ok((taken, file_bytes, None));
+                }
             };
             let content = from.content().ok_or(StorageError::Damaged)?;
             let tree = storage.tree(&content)?;
@@ -146,7 +179,8 @@ impl Storage {
             Ok((taken, file_bytes, Some((from, boot))))
         })
         .await?;
-        if self.record(task, n, taken, file_bytes, base).await? {
+        let used_up = self.record(task, n, taken, file_bytes, base).await?;
+        if let (Lying::At(path), true) = (file, used_up) {
             self.drop_file(path).await;
         }
         Ok(())
@@ -186,6 +220,7 @@ impl Storage {
             let mut task = import_tasks::active(tx, id)?;
             let (account, image, description) =
                 (task.account, task.image, task.description.clone());
+            let snapshot_tags = task.snapshot_tags.clone();
             let Some(disk) = task.disks.get_mut(n) else { return Ok(false) };
             let new = Snapshot::pending(
                 disk.snapshot,
@@ -202,6 +237,7 @@ impl Storage {
                 None => Snapshot { seal: task.seal, ..new },
             };
             snapshot.description = description;
+            snapshot.tags = snapshot_tags;
             snapshot.images.extend(image);
             snapshot.state = SnapshotState::Completed(content);
             (snapshot.new_bytes, snapshot.stored_bytes) = (new_bytes, stored_bytes);
@@ -214,6 +250,7 @@ impl Storage {
             // Another disk may lie in the same upload.
             let used_up = match source {
                 FileSource::Url(_) => true,
+                FileSource::Object(_) | FileSource::Snapshot(_) => false,
                 FileSource::Upload(_) => {
                     let mut left = task.disks.iter().filter(|disk| disk.made.is_none());
                     left.all(|disk| disk.source != source)
@@ -222,14 +259,7 @@ impl Storage {
             if let (FileSource::Upload(upload), true) = (source, used_up) {
                 uploads::remove(tx, upload)?;
             }
-            if task.is_converted() && task.image.is_none() {
-                task.state = TaskState::Completed;
-                "completed".clone_into(&mut task.message);
-                task.ended_ms = tx.now_ms();
-            } else if task.is_converted() {
-                "preparing ami".clone_into(&mut task.message);
-            }
-            import_tasks::put(tx, &task)?;
+            went_on(tx, &mut task)?;
             Ok(used_up)
         });
         let used_up = recorded.await?;
@@ -325,4 +355,16 @@ impl Storage {
         }
         Ok(())
     }
+}
+
+/// Records a task one of whose disks has become a snapshot.
+pub(super) fn went_on(tx: &mut Tx<'_>, task: &mut Task) -> Result<(), TxError<StorageError>> {
+    if task.is_converted() && task.image.is_none() {
+        task.state = TaskState::Completed;
+        "completed".clone_into(&mut task.message);
+        task.ended_ms = tx.now_ms();
+    } else if task.is_converted() {
+        "preparing ami".clone_into(&mut task.message);
+    }
+    import_tasks::put(tx, task)
 }

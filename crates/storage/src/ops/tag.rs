@@ -5,7 +5,9 @@ use vmint_store::{Asked, TxError};
 
 use crate::{
     Result, Storage, StorageError,
-    store::{LEDGER, snapshots, volumes},
+    export_task::ExportName,
+    import_task::TaskId,
+    store::{LEDGER, exports, import_tasks, snapshots, volumes},
     tag::TagChange,
 };
 
@@ -14,6 +16,8 @@ use crate::{
 pub(crate) enum Resource {
     Snapshot(SnapshotId),
     Volume(VolumeId),
+    Import(TaskId),
+    Export(ExportName),
 }
 
 /// What the ledger keeps: that it was done.
@@ -46,6 +50,18 @@ impl Storage {
                                     volumes::owned(tx, id, account).map_err(TxError::Refused)?;
                                 one.tags = change.of(&one.tags).map_err(refuse)?;
                                 volumes::put(tx, &one)?;
+                            }
+                            Resource::Import(id) => {
+                                let mut one = import_tasks::owned(tx, id, account)
+                                    .map_err(TxError::Refused)?;
+                                one.tags = change.of(&one.tags).map_err(refuse)?;
+                                import_tasks::put(tx, &one)?;
+                            }
+                            Resource::Export(name) => {
+                                let mut one =
+                                    exports::owned(tx, name, account).map_err(TxError::Refused)?;
+                                one.tags = change.of(&one.tags).map_err(refuse)?;
+                                exports::put(tx, &one)?;
                             }
                         }
                     }

@@ -10,8 +10,9 @@ use super::{
 };
 use crate::{
     Content, Result, StorageError,
-    export_task::{ExportTask, Saved},
+    export_task::{Delivery, ExportName, ExportTask, Saved},
     import_task::TaskState,
+    tag::Tags,
 };
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -26,7 +27,7 @@ struct ExportRecord {
     content: Option<ContentRecord>,
     #[prost(string, tag = "5")]
     format: String,
-    /// 1 active, 2 completed, 4 deleted.
+    /// 1 active, 2 completed, 3 deleting, 4 deleted.
     #[prost(uint32, tag = "6")]
     state: u32,
     #[prost(string, tag = "7")]
@@ -49,6 +50,31 @@ struct ExportRecord {
     disks: Vec<ContentRecord>,
     #[prost(bytes = "vec", repeated, tag = "15")]
     roots: Vec<Vec<u8>>,
+    /// None: its file is to be fetched.
+    #[prost(message, optional, tag = "70")]
+    to: Option<DeliveryRecord>,
+    #[prost(btree_map = "string, string", tag = "71")]
+    tags: Tags,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct DeliveryRecord {
+    #[prost(string, tag = "1")]
+    bucket: String,
+    #[prost(string, tag = "2")]
+    prefix: String,
+    #[prost(string, tag = "3")]
+    description: String,
+}
+
+impl DeliveryRecord {
+    fn read(&self) -> Result<Delivery> {
+        Ok(Delivery {
+            bucket: parse(&self.bucket)?,
+            prefix: self.prefix.clone(),
+            description: self.description.clone(),
+        })
+    }
 }
 
 impl ExportRecord {
@@ -69,7 +95,8 @@ static EXPORTS: Table<ExportTaskId, ExportRecord> = Table::new("exports.v1")
     .with_index("account", |_, record: &ExportRecord| vec![record.account.clone().into_bytes()])
     // Those that have a file, or will have one.
     .with_index("open", |_, record: &ExportRecord| match record.state {
-        1 | 2 => vec![record.account.clone().into_bytes()],
+        1 => vec![record.account.clone().into_bytes()],
+        2 if record.to.is_none() => vec![record.account.clone().into_bytes()],
         _ => Vec::new(),
     });
 
@@ -85,7 +112,8 @@ impl From<&ExportTask> for ExportRecord {
             state: match task.state {
                 TaskState::Active => 1,
                 TaskState::Completed => 2,
-                TaskState::Deleting | TaskState::Deleted => 4,
+                TaskState::Deleting => 3,
+                TaskState::Deleted => 4,
             },
             message: task.message.clone(),
             file_bytes: task.file_bytes,
@@ -101,6 +129,12 @@ impl From<&ExportTask> for ExportRecord {
                 .map(|image| image.disks.iter().map(Into::into).collect())
                 .unwrap_or_default(),
             roots: task.roots.iter().map(|root| root.to_bytes().to_vec()).collect(),
+            to: task.to.as_ref().map(|to| DeliveryRecord {
+                bucket: to.bucket.to_string(),
+                prefix: to.prefix.clone(),
+                description: to.description.clone(),
+            }),
+            tags: task.tags.clone(),
         }
     }
 }
@@ -124,6 +158,7 @@ impl TryFrom<&ExportRecord> for ExportTask {
             state: match record.state {
                 1 => TaskState::Active,
                 2 => TaskState::Completed,
+                3 => TaskState::Deleting,
                 4 => TaskState::Deleted,
                 _ => return Err(StorageError::Damaged),
             },
@@ -132,6 +167,8 @@ impl TryFrom<&ExportRecord> for ExportTask {
             created_ms: record.created_ms,
             ended_ms: record.ended_ms,
             expires_ms: record.expires_ms,
+            to: record.to.as_ref().map(DeliveryRecord::read).transpose()?,
+            tags: record.tags.clone(),
         })
     }
 }
@@ -141,9 +178,17 @@ pub(crate) fn find(read: &impl Read, id: ExportTaskId) -> Result<Option<ExportTa
     EXPORTS.get(read, &id)?.as_ref().map(ExportTask::try_from).transpose()
 }
 
-/// The export `id`, if it belongs to `account`.
-pub(crate) fn owned(read: &impl Read, id: ExportTaskId, account: AccountId) -> Result<ExportTask> {
-    find(read, id)?.filter(|task| task.account == account).ok_or(StorageError::NoSuchExport { id })
+/// The export of this name, if it belongs to `account`.
+pub(crate) fn owned(read: &impl Read, name: ExportName, account: AccountId) -> Result<ExportTask> {
+    find(read, name.id())?
+        .filter(|task| task.account == account && task.name() == name)
+        .ok_or(StorageError::NoSuchExport { name })
+}
+
+/// The export `id`, if it is still under way.
+pub(crate) fn active(read: &impl Read, id: ExportTaskId) -> Result<ExportTask> {
+    let found = find(read, id)?.filter(|task| task.state == TaskState::Active);
+    found.ok_or(StorageError::Cancelled)
 }
 
 pub(crate) fn put(tx: &mut Tx<'_>, task: &ExportTask) -> Result<(), TxError<StorageError>> {
@@ -154,9 +199,9 @@ pub(crate) fn remove(tx: &mut Tx<'_>, id: ExportTaskId) -> Result<(), TxError<St
     Ok(EXPORTS.remove(tx, &id)?)
 }
 
-/// How many of an account's exports have a file, or will; at most `limit`.
-pub(crate) fn count_open(read: &impl Read, account: AccountId, limit: usize) -> Result<usize> {
-    Ok(EXPORTS.equal(read, "open", account.to_string().as_bytes(), None, limit)?.len())
+/// Those of an account's exports that have a file, or will; at most `limit`.
+pub(crate) fn open(read: &impl Read, account: AccountId, limit: usize) -> Result<Vec<ExportTask>> {
+    listed(&EXPORTS, read, "open", &account.to_string(), None, limit)
 }
 
 /// Whether any export under way reads something of `lineage`.
@@ -164,7 +209,8 @@ pub(crate) fn any_of(read: &impl Read, lineage: LineageId) -> Result<bool> {
     let mut any = false;
     EXPORTS.walk(read, |_, record| {
         let task = ExportTask::try_from(&record)?;
-        any |= task.state == TaskState::Active && task.content.lineage == Some(lineage);
+        let reads = |content: &Content| content.lineage == Some(lineage);
+        any |= task.state == TaskState::Active && task.contents().iter().any(reads);
         Ok::<_, StorageError>(())
     })?;
     Ok(any)

@@ -9,7 +9,8 @@ use super::record::parse;
 use crate::{
     ObjectError, Result, StorageError as E,
     object::{
-        Beside, Bucket, BucketName, FileId, Multipart, Object, ObjectKey, ObjectPart, Segment,
+        Beside, Bucket, BucketName, FileId, Multipart, Object, ObjectKey, ObjectName, ObjectPart,
+        Segment,
     },
 };
 
@@ -76,6 +77,13 @@ pub(crate) fn object(
 ) -> Result<Option<Object>> {
     let at = (bucket.to_string(), key.to_string());
     OBJECTS.get(read, &at)?.map(|record| record.read(bucket.clone(), key.clone())).transpose()
+}
+
+/// The object, which must be there and in a bucket of `account`'s.
+pub(crate) fn named(read: &impl Read, at: &ObjectName, account: AccountId) -> Result<Object> {
+    bucket(read, &at.bucket, account)?;
+    let found = object(read, &at.bucket, &at.key)?;
+    found.ok_or_else(|| E::Object(ObjectError::NoSuchObject { key: at.key.to_string() }))
 }
 
 pub(crate) fn put_object(tx: &mut Tx<'_>, object: &Object) -> Work<()> {

@@ -8,7 +8,9 @@ use super::record::{ContentRecord, SealRecord, optional, parse};
 use crate::{
     Seal, StorageError,
     import_task::{Disk, Fetched, FileSource, Made, Task, TaskState},
+    object::ObjectName,
     ranges::Ranges,
+    tag::Tags,
     upload::{Base, Upload},
 };
 
@@ -52,7 +54,7 @@ pub(crate) struct UploadRecord {
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct DiskRecord {
-    /// One of the two.
+    /// One of the two, or of the two at the end.
     #[prost(string, tag = "1")]
     upload: String,
     #[prost(string, tag = "2")]
@@ -81,6 +83,35 @@ struct DiskRecord {
     /// Of a bundle's disk; else empty.
     #[prost(bytes = "vec", tag = "13")]
     root: Vec<u8>,
+    #[prost(message, optional, tag = "70")]
+    object: Option<ObjectNameRecord>,
+    /// The snapshot whose disk it is.
+    #[prost(string, tag = "71")]
+    original: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ObjectNameRecord {
+    #[prost(string, tag = "1")]
+    bucket: String,
+    #[prost(string, tag = "2")]
+    key: String,
+}
+
+impl DiskRecord {
+    fn source(&self) -> Result<FileSource, StorageError> {
+        if let Some(at) = &self.object {
+            let name = ObjectName { bucket: parse(&at.bucket)?, key: parse(&at.key)? };
+            return Ok(FileSource::Object(name));
+        }
+        if let Some(original) = optional(&self.original)? {
+            return Ok(FileSource::Snapshot(original));
+        }
+        Ok(match optional(&self.upload)? {
+            Some(upload) => FileSource::Upload(upload),
+            None => FileSource::Url(parse(&self.url)?),
+        })
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -109,6 +140,10 @@ pub(crate) struct TaskRecord {
     /// None: its snapshots are not encrypted.
     #[prost(message, optional, tag = "60")]
     seal: Option<SealRecord>,
+    #[prost(btree_map = "string, string", tag = "70")]
+    tags: Tags,
+    #[prost(btree_map = "string, string", tag = "71")]
+    snapshot_tags: Tags,
 }
 
 impl TaskRecord {
@@ -182,14 +217,8 @@ impl TryFrom<&UploadRecord> for Upload {
 
 impl From<&Disk> for DiskRecord {
     fn from(disk: &Disk) -> Self {
-        let (upload, url) = match &disk.source {
-            FileSource::Upload(id) => (id.to_string(), String::new()),
-            FileSource::Url(url) => (String::new(), url.to_string()),
-        };
         let made = disk.made.as_ref();
-        Self {
-            upload,
-            url,
+        let mut record = Self {
             declared: disk.declared.map(|format| format.to_string()).unwrap_or_default(),
             device: disk.device.clone(),
             snapshot: disk.snapshot.to_string(),
@@ -204,7 +233,18 @@ impl From<&Disk> for DiskRecord {
                 .and_then(|made| made.root)
                 .map(|root| root.to_bytes().into())
                 .unwrap_or_default(),
+            ..Self::default()
+        };
+        match &disk.source {
+            FileSource::Upload(id) => record.upload = id.to_string(),
+            FileSource::Url(url) => record.url = url.to_string(),
+            FileSource::Snapshot(id) => record.original = id.to_string(),
+            FileSource::Object(ObjectName { bucket, key }) => {
+                let (bucket, key) = (bucket.to_string(), key.to_string());
+                record.object = Some(ObjectNameRecord { bucket, key });
+            }
         }
+        record
     }
 }
 
@@ -221,10 +261,7 @@ impl TryFrom<&DiskRecord> for Disk {
             })
         });
         Ok(Self {
-            source: match optional(&record.upload)? {
-                Some(upload) => FileSource::Upload(upload),
-                None => FileSource::Url(parse(&record.url)?),
-            },
+            source: record.source()?,
             declared: optional(&record.declared)?,
             index: record.index.and_then(|index| usize::try_from(index).ok()),
             device: record.device.clone(),
@@ -258,6 +295,8 @@ impl From<&Task> for TaskRecord {
             created_ms: task.created_ms,
             ended_ms: task.ended_ms,
             seal: task.seal.map(SealRecord::from),
+            tags: task.tags.clone(),
+            snapshot_tags: task.snapshot_tags.clone(),
         }
     }
 }
@@ -284,6 +323,8 @@ impl TryFrom<&TaskRecord> for Task {
             created_ms: record.created_ms,
             ended_ms: record.ended_ms,
             seal: record.seal.as_ref().map(Seal::try_from).transpose()?,
+            tags: record.tags.clone(),
+            snapshot_tags: record.snapshot_tags.clone(),
         })
     }
 }

@@ -1,14 +1,14 @@
 use vmint_api::{
     catalog::v1::{Architecture, BootMode, Image},
     gateway::v1::{CopyImageRequest, CreateImageRequest, RegisterImageRequest},
-    types::v1::{BlockDeviceMapping, EbsBlockDevice, Tag},
+    types::v1::{BlockDeviceMapping, EbsBlockDevice},
 };
 use vmint_ec2::{Code, Error, Operation, Params, Xml, query};
 use vmint_ids::{ImageKind, InstanceKind, SnapshotKind};
 use vmint_rpc::Fault;
 
 use super::shown;
-use crate::ec2::{Call, entry::Answer};
+use crate::ec2::{Call, entry::Answer, tags};
 
 pub(super) const REGISTER: Operation = Operation::new(
     "RegisterImage",
@@ -91,7 +91,7 @@ pub(super) async fn register_image(mut call: Call) -> Answer {
             .map(|mapping| new_disk(mapping, &root))
             .collect::<Result<_, _>>()?,
         root_device_name: root,
-        tags: tags(Params::tags_for(&specifications, "image")),
+        tags: tags::kept(Params::tags_for(&specifications, "image")),
         ena_support: params.flag("EnaSupport")?.unwrap_or(false),
         imds_v2_required: params.text("ImdsSupport")?.is_some(),
         ..Image::default()
@@ -178,10 +178,10 @@ pub(super) async fn create_image(mut call: Call) -> Answer {
         instance_id: params.need_id::<InstanceKind>("InstanceId")?.to_string(),
         name: params.need("Name")?,
         description: params.text("Description")?.unwrap_or_default(),
-        tags: tags(Params::tags_for(&specifications, "image")),
+        tags: tags::kept(Params::tags_for(&specifications, "image")),
         request_id,
         block_device_mappings: changes.collect(),
-        snapshot_tags: tags(Params::tags_for(&specifications, "snapshot")),
+        snapshot_tags: tags::kept(Params::tags_for(&specifications, "snapshot")),
         // EC2's default.
         reboot: !params.flag("NoReboot")?.unwrap_or(false),
     };
@@ -233,8 +233,8 @@ pub(super) async fn copy_image(mut call: Call) -> Answer {
         encrypted,
         kms_key_id,
         copy_tags: Some(params.flag("CopyImageTags")?.unwrap_or(false)),
-        tags: tags(Params::tags_for(&specifications, "image")),
-        snapshot_tags: tags(Params::tags_for(&specifications, "snapshot")),
+        tags: tags::kept(Params::tags_for(&specifications, "image")),
+        snapshot_tags: tags::kept(Params::tags_for(&specifications, "snapshot")),
     };
     let made = match gateway.copy_image(caller, request).await {
         Err(status) if Fault::from_status(&status).reason == "NOT_OWNER" => {
@@ -244,10 +244,6 @@ pub(super) async fn copy_image(mut call: Call) -> Answer {
         made => made?,
     };
     Ok(image_id(made.image))
-}
-
-fn tags(tags: Vec<query::Tag>) -> Vec<Tag> {
-    tags.into_iter().map(|tag| Tag { key: tag.key, value: tag.value }).collect()
 }
 
 fn image_id(image: Option<Image>) -> Xml {

@@ -116,7 +116,7 @@ fn state(state: ImageState) -> &'static str {
     }
 }
 
-fn architecture(architecture: Architecture) -> &'static str {
+pub(in crate::ec2) fn architecture(architecture: Architecture) -> &'static str {
     match architecture {
         Architecture::X8664 | Architecture::Unspecified => "x86_64",
         Architecture::I386 => "i386",
@@ -124,7 +124,7 @@ fn architecture(architecture: Architecture) -> &'static str {
     }
 }
 
-pub(super) fn boot_mode(mode: BootMode) -> &'static str {
+pub(in crate::ec2) fn boot_mode(mode: BootMode) -> &'static str {
     match mode {
         BootMode::Uefi => "uefi",
         BootMode::LegacyBios | BootMode::Unspecified => "legacy-bios",

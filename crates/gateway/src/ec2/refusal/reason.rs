@@ -173,6 +173,7 @@ fn storage(reason: StorageErrorReason) -> Option<Code> {
         R::UploadNotFound | R::UrlRefused => Code::InvalidParameterValue,
         R::UploadIncomplete | R::UploadInUse | R::TaskEnded => Code::IncorrectState,
         R::TaskNotFound => Code::InvalidConversionTaskId,
+        R::ExportTaskNotFound => Code::InvalidExportTaskIdNotFound,
         R::TooManyTransfers => Code::ResourceLimitExceeded,
         R::NotExportable => Code::NotExportable,
         R::RegionUnknown => Code::InvalidRegion,
@@ -202,7 +203,9 @@ fn storage(reason: StorageErrorReason) -> Option<Code> {
         | R::ObjectNotFound
         | R::BucketNameInvalid
         | R::ObjectKeyInvalid => Code::InaccessibleStorageLocation,
-        R::BucketExists | R::BucketOwned | R::BucketNotEmpty => Code::IncorrectState,
+        R::BucketExists | R::BucketOwned | R::BucketNotEmpty | R::ObjectConditionFailed => {
+            Code::IncorrectState
+        }
         R::ObjectTooLarge => Code::DiskImageSizeTooLarge,
         R::ObjectRangeInvalid
         | R::ObjectMetadataTooLarge

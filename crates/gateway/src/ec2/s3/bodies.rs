@@ -34,17 +34,10 @@ impl Ask<'_> {
         let (mut declared, mut kept) = (Declared::default(), None);
         for (name, value) in &self.head.parts.headers {
             let value = value.to_str().unwrap_or_default();
-            match Algorithm::of_header(name.as_str()) {
-                Some(algorithm) => {
-                    declared.add(algorithm, value)?;
-                    if algorithm != Algorithm::Md5 {
-                        kept = Some((algorithm, value.trim().to_owned()));
-                    }
-                }
-                None if name.as_str() == "x-amz-checksum-crc64nvme" => {
-                    return Err(S3Error::not_implemented("The checksum CRC64NVME"));
-                }
-                None => {}
+            let Some(algorithm) = Algorithm::of_header(name.as_str()) else { continue };
+            declared.add(algorithm, value)?;
+            if algorithm != Algorithm::Md5 {
+                kept = Some((algorithm, value.trim().to_owned()));
             }
         }
         let (mut chunked, mut trailer) = (None, None);

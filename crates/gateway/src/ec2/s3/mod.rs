@@ -5,6 +5,7 @@
 
 mod answer;
 mod bodies;
+mod copy;
 mod put;
 mod read;
 mod refusal;
@@ -16,11 +17,11 @@ use hyper::body::Incoming;
 use tonic::body::Body;
 use vmint_api::storage::v1::{
     AbortMultipartRequest, CompleteMultipartRequest, CreateBucketRequest, DeleteBucketRequest,
-    DeleteObjectsRequest, GetBucketRequest, ObjectPart, StartMultipartRequest,
+    DeleteObjectsRequest, GetBucketRequest, ObjectCondition, ObjectPart, StartMultipartRequest,
 };
 use vmint_ec2::{
     Reply,
-    s3::{self, Route, S3Error, S3Kind},
+    s3::{self, CopySource, Route, S3Error, S3Kind},
     sigv4::{self, Signed},
 };
 use vmint_rpc::{Caller, Observer as _};
@@ -121,10 +122,10 @@ impl Ask<'_> {
         }
         match route {
             Route::PutObject { bucket, key } => {
-                self.put(What { bucket, key, part: None }, body).await
+                self.put_or_copy(What { bucket, key, part: None }, body).await
             }
             Route::UploadPart { bucket, key, upload, part } => {
-                self.put(What { bucket, key, part: Some((upload, part)) }, body).await
+                self.put_or_copy(What { bucket, key, part: Some((upload, part)) }, body).await
             }
             Route::CompleteMultipart { bucket, key, upload } => {
                 let completion = s3::read_completion(&self.whole(body).await?)?;
@@ -139,6 +140,7 @@ impl Ask<'_> {
                     upload_id: upload,
                     parts: parts.collect(),
                     request_id: self.replay_id.clone(),
+                    condition: self.written_only()?,
                 };
                 let made = self.storage().complete_multipart(request).await.map_err(refused)?;
                 let etag = made.into_inner().object.unwrap_or_default().etag;
@@ -232,6 +234,30 @@ impl Ask<'_> {
         }
     }
 
+    async fn put_or_copy(&self, what: What, body: Incoming) -> Answer {
+        match self.head.header("x-amz-copy-source") {
+            Some(source) => {
+                let source = CopySource::parse(source)?;
+                // Nothing belongs there, but whatever comes must be as signed.
+                self.whole(body).await?;
+                self.copy(source, what).await
+            }
+            None => self.put(what, body).await,
+        }
+    }
+
+    /// What must be in an object's place for it to be written.
+    fn written_only(&self) -> Result<Option<ObjectCondition>, S3Error> {
+        let etag = |text: &str| text.trim().trim_matches('"').to_owned();
+        let given = (self.head.header("if-none-match"), self.head.header("if-match"));
+        Ok(Some(match given {
+            (None, None) => return Ok(None),
+            (Some("*"), None) => ObjectCondition { absent: true, etag: String::new() },
+            (None, Some(wanted)) => ObjectCondition { absent: false, etag: etag(wanted) },
+            _ => return Err(S3Error::not_implemented("That condition for writing")),
+        }))
+    }
+
     fn storage(&self) -> crate::peers::Objects {
         self.front.gateway.peers.objects(&self.caller)
     }
@@ -245,14 +271,11 @@ impl Ask<'_> {
         self.head.only("x-amz-acl", "private")?;
         self.head.only("x-amz-storage-class", "STANDARD")?;
         for name in [
-            "x-amz-copy-source",
             "x-amz-server-side-encryption",
             "x-amz-server-side-encryption-customer-algorithm",
             "x-amz-tagging",
             "x-amz-object-lock-mode",
             "x-amz-website-redirect-location",
-            "if-match",
-            "if-none-match",
         ] {
             if self.head.header(name).is_some_and(|value| !value.is_empty()) {
                 return Err(S3Error::not_implemented(name));

@@ -29,6 +29,7 @@ pub(super) struct What {
 impl Ask<'_> {
     pub(super) async fn put(&self, what: What, body: Incoming) -> Answer {
         let (content_type, metadata) = self.beside()?;
+        let condition = if what.part.is_none() { self.written_only()? } else { None };
         let (upload_id, part_number) = what.part.unwrap_or_default();
         let head = PutObjectHead {
             bucket: what.bucket,
@@ -39,6 +40,7 @@ impl Ask<'_> {
             part_number,
             size_bytes: Some(self.length()?),
             request_id: self.replay_id.clone(),
+            condition,
         };
         let coming = self.coming(body)?;
         let (send, receive) = mpsc::channel(4);

@@ -26,6 +26,7 @@ pub(super) fn refused(status: Status) -> S3Error {
         Some(R::PartInvalid) => S3Kind::InvalidPart,
         Some(R::PartOrderInvalid) => S3Kind::InvalidPartOrder,
         Some(R::PartTooSmall) => S3Kind::EntityTooSmall,
+        Some(R::ObjectConditionFailed) => S3Kind::PreconditionFailed,
         Some(R::QuotaExceeded) => S3Kind::QuotaExceeded,
         Some(R::RequestIdReused) => S3Kind::OperationAborted,
         _ => match status.code() {

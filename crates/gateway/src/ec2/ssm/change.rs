@@ -10,12 +10,17 @@ use vmint_ec2::{
     ssm::{LabelParameterVersion, OneParameter, PutParameter, SomeParameters},
 };
 
-use super::{Answer, Ask, refused, shape::TIER};
+use super::{Answer, Ask, refused, shape::TIER, tags};
 
 pub(super) async fn put_parameter(ask: Ask) -> Answer {
     let asked: PutParameter = ask.read()?;
     if !matches!(asked.tier.as_deref(), None | Some("" | "Standard" | "Intelligent-Tiering")) {
         let text = "The only tier here is Standard.";
+        return Err(JsonError::new("ValidationException", text));
+    }
+    if asked.overwrite && !asked.tags.is_empty() {
+        let text = "Tags belong to a new parameter: leave Overwrite out, or use \
+                    AddTagsToResource.";
         return Err(JsonError::new("ValidationException", text));
     }
     let kind = match asked.r#type.as_deref() {
@@ -38,6 +43,7 @@ pub(super) async fn put_parameter(ask: Ask) -> Answer {
         data_type: asked.data_type,
         description: asked.description,
         allowed_pattern: asked.allowed_pattern,
+        tags: tags::kept(asked.tags),
         ..Parameter::default()
     };
     parameter.set_type(kind);

@@ -4,6 +4,7 @@ mod change;
 mod look;
 mod refusal;
 mod shape;
+mod tags;
 
 use std::sync::Arc;
 
@@ -49,6 +50,8 @@ macro_rules! operations {
 }
 
 operations! {
+    writes "AddTagsToResource" takes ["ResourceType", "ResourceId", "Tags"],
+        refuses [] => tags::add;
     writes "DeleteParameter" takes ["Name"], refuses [] => change::delete_parameter;
     writes "DeleteParameters" takes ["Names"], refuses [] => change::delete_parameters;
     reads "DescribeParameters" takes ["ParameterFilters", "MaxResults", "NextToken"],
@@ -62,9 +65,15 @@ operations! {
         refuses [] => look::get_parameters_by_path;
     writes "LabelParameterVersion" takes ["Name", "ParameterVersion", "Labels"],
         refuses [] => change::label_parameter_version;
+    reads "ListTagsForResource" takes ["ResourceType", "ResourceId"], refuses [] => tags::list;
     writes "PutParameter"
-        takes ["Name", "Value", "Type", "Description", "Overwrite", "AllowedPattern", "DataType", "Tier"],
-        refuses ["KeyId", "Policies", "Tags"] => change::put_parameter;
+        takes [
+            "Name", "Value", "Type", "Description", "Overwrite", "AllowedPattern", "DataType",
+            "Tags", "Tier"
+        ],
+        refuses ["KeyId", "Policies"] => change::put_parameter;
+    writes "RemoveTagsFromResource" takes ["ResourceType", "ResourceId", "TagKeys"],
+        refuses [] => tags::remove;
 }
 
 /// One request for an operation.

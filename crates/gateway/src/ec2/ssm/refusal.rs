@@ -27,6 +27,7 @@ pub(super) fn refused(status: Status) -> JsonError {
         Some(R::ParameterVersionLimit) => "ParameterMaxVersionLimitExceeded",
         Some(R::TooManyParameters) => "ParameterLimitExceeded",
         Some(R::TooManyLabels) => "ParameterVersionLabelLimitExceeded",
+        Some(R::TooManyTags) => "TooManyTagsError",
         Some(R::PageTokenInvalid) => "InvalidNextToken",
         Some(R::FilterInvalid) => "InvalidFilterValue",
         _ => match status.code() {

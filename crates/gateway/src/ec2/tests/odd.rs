@@ -166,7 +166,7 @@ async fn odd_values_of_any_parameter_are_refused_or_taken() {
     let mut asked = 0;
     for entry in entry::all() {
         let (name, service) = (entry.operation.name, entry.service.name());
-        let takes = entry.operation.takes.iter();
+        let takes = entry.operation.parameters();
         let takes = takes.map(|it| it.trim_end_matches('!').replace(".N", ".1"));
         let takes = takes.collect::<Vec<_>>();
         for (n, value) in VALUES.iter().enumerate() {

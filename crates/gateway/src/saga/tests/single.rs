@@ -3,7 +3,12 @@
 use std::{collections::HashSet, time::Duration};
 
 use tonic::{Code, Status};
-use vmint_api::{catalog::v1::ImageState, gateway::v1 as pb, launcher::v1::InstanceState};
+use vmint_api::{
+    catalog::v1::ImageState,
+    gateway::v1 as pb,
+    launcher::v1::InstanceState,
+    storage::v1::{ObjectName, disk_source::Source},
+};
 use vmint_rpc::Fault;
 use vmint_store::Store;
 
@@ -285,5 +290,43 @@ async fn only_its_owner_saves_an_image_and_only_while_it_is_there() {
     };
     gateway.deregister_image(&owner(), request).await.unwrap();
     let status = gateway.save_image(&owner(), save).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn only_its_owner_exports_an_image_and_a_bucket_makes_another() {
+    let lab = Lab::new();
+    let gateway = lab.gateway(&Store::in_memory(), Calm).await;
+    let export = pb::ExportImageRequest {
+        image_id: IMAGE.to_owned(),
+        format: "vmdk".to_owned(),
+        bucket: "disks".to_owned(),
+        ..pb::ExportImageRequest::default()
+    };
+    let task = gateway.export_image(&owner(), export.clone()).await.unwrap().task.unwrap();
+    assert_eq!((task.image_id.as_str(), task.format.as_str()), (IMAGE, "vmdk"));
+    let status = gateway.export_image(&other(), export.clone()).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::NotFound, "IMAGE_NOT_FOUND", "gateway"));
+    let request = pb::DeregisterImageRequest {
+        image_id: IMAGE.to_owned(),
+        ..pb::DeregisterImageRequest::default()
+    };
+    gateway.deregister_image(&owner(), request).await.unwrap();
+    let status = gateway.export_image(&owner(), export).await.unwrap_err();
+    assert_eq!(seen(&status), refused(Code::FailedPrecondition, "IMAGE_NOT_AVAILABLE", "gateway"));
+
+    let object = ObjectName { bucket: "disks".to_owned(), key: "image.bin".to_owned() };
+    let request = pb::RestoreImageRequest {
+        object: Some(object.clone()),
+        name: "restored".to_owned(),
+        ..pb::RestoreImageRequest::default()
+    };
+    let restored = gateway.restore_image(&owner(), request).await.unwrap();
+    let (image, task) = (restored.image.unwrap(), restored.task.unwrap());
+    assert_eq!((image.name.as_str(), &task.image_id), ("restored", &image.image_id));
+    let from = task.disks[0].source.as_ref().unwrap().source.clone();
+    assert_eq!(from, Some(Source::Object(object)));
+    let nothing = pb::RestoreImageRequest::default();
+    let status = gateway.restore_image(&owner(), nothing).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
 }

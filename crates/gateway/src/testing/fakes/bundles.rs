@@ -25,9 +25,21 @@ fake! {
         };
         Ok(storage::StartBundleExportResponse { task: Some(task) })
     }
+    start_image_export("StartImageExport" StartImageExportRequest) -> StartImageExportResponse
+    |_world, caller, request| {
+        let image = request.image.unwrap_or_default();
+        let task = storage::ExportTask {
+            account_id: request.account_id,
+            image_id: image.image_id,
+            format: request.format,
+            description: request.description,
+            ..storage::ExportTask::default()
+        };
+        Ok(storage::StartImageExportResponse { task: Some(task) })
+    }
     describe_bundle("DescribeBundle" DescribeBundleRequest) -> DescribeBundleResponse
     |_world, caller, request| {
-        assert!(!request.upload_id.is_empty());
+        assert!(request.upload_id.is_empty() != request.object.is_none());
         let image = Image {
             name: "as it was".to_owned(),
             root_device_name: "/dev/sda1".to_owned(),

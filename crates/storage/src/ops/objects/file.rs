@@ -1,99 +1,62 @@
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::{self, File},
+    io::Read as _,
+    path::PathBuf,
+    sync::Arc,
+};
 
-use bytes::Bytes;
+use md5::{Digest as _, Md5};
+use parking_lot::Mutex;
 use vmint_ids::AccountId;
 
-use super::NewObject;
+use super::{NewObject, Receiving};
 use crate::{
     ObjectError, Result, Storage, StorageError,
-    object::{Beside, BucketName, Object, ObjectKey, Wanted},
+    object::{Beside, BucketName, FileId, Object},
 };
 
 const PIECE: usize = 1 << 20;
 
 impl Storage {
-    /// Writes an object of `account` as a file, durably; answers its length.
-    /// What an import begins with.
-    pub async fn object_to_file(
+    /// Keeps a file of the data directory as an object of `account`, in a
+    /// bucket of its own, whatever its length. The file goes there: nothing is
+    /// copied.
+    pub(crate) async fn file_to_object(
         &self,
         account: AccountId,
-        bucket: &str,
+        bucket: &BucketName,
         key: &str,
-        path: &Path,
-    ) -> Result<u64> {
-        let (bucket, key) = names(bucket, key)?;
-        let mut reading = self.read_object(&bucket, &key, account, Wanted::default()).await?;
-        let path = path.to_owned();
-        let mut file = Self::blocking(move || Ok(File::create(path)?)).await?;
-        while let Some(piece) = reading.pieces.recv().await {
-            let piece = piece?;
-            file = Self::blocking(move || {
-                io::Write::write_all(&mut file, &piece)?;
-                Ok(file)
-            })
-            .await?;
-        }
-        let came = Self::blocking(move || {
-            file.sync_all()?;
-            Ok(file.metadata()?.len())
-        });
-        let came = came.await?;
-        // Fewer pieces come where storage stops in the midst of it.
-        if came == reading.length { Ok(came) } else { Err(StorageError::Cancelled) }
-    }
-
-    /// Keeps a file as an object of `account`, in a bucket of its own; answers
-    /// the object's etag. What an export ends with.
-    pub async fn file_to_object(
-        &self,
-        account: AccountId,
-        bucket: &str,
-        key: &str,
-        path: &Path,
-    ) -> Result<String> {
-        let (bucket, key) = names(bucket, key)?;
-        let path = path.to_owned();
-        let file = Self::blocking(move || Ok(File::open(path)?)).await?;
+        path: PathBuf,
+    ) -> Result<Object> {
+        let key = key.parse().map_err(|why| StorageError::Object(ObjectError::Key { why }))?;
         let beside =
             Beside { content_type: "application/octet-stream".to_owned(), ..Beside::default() };
-        let new = NewObject { account, bucket, key, beside, part: None, bytes: None };
-        let mut receiving = self.receive_object(new).await?;
-        let kept = self.take_file(&mut receiving, file).await;
+        let new = NewObject::whole(account, bucket.clone(), key, beside);
+        let mut file = FileId::default();
+        getrandom::fill(&mut file).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let (dir, to) = (self.objects_dir(), self.object_file(file));
+        let adopted = Self::blocking(move || {
+            let (mut from, mut md5, mut bytes) = (File::open(&path)?, Md5::new(), 0);
+            let mut piece = vec![0; PIECE];
+            loop {
+                match from.read(&mut piece)? {
+                    0 => break,
+                    came => {
+                        md5.update(&piece[..came]);
+                        bytes += came as u64;
+                    }
+                }
+            }
+            fs::create_dir_all(dir)?;
+            fs::rename(path, to)?;
+            Ok((from, md5, bytes))
+        });
+        let (from, md5, bytes) = adopted.await?;
+        let receiving = Receiving { new, file, to: Arc::new(Mutex::new((from, md5))), bytes };
+        let kept = self.finish_object(&receiving, String::new(), String::new()).await;
         if kept.is_err() {
             self.give_up(&receiving).await;
         }
-        Ok(kept?.etag)
+        kept
     }
-
-    async fn take_file(&self, to: &mut super::Receiving, mut file: File) -> Result<Object> {
-        loop {
-            let read = Self::blocking(move || {
-                let mut piece = vec![0; PIECE];
-                let mut filled = 0;
-                while filled < PIECE {
-                    match io::Read::read(&mut file, &mut piece[filled..])? {
-                        0 => break,
-                        more => filled += more,
-                    }
-                }
-                piece.truncate(filled);
-                Ok((file, piece))
-            });
-            let (rest, piece) = read.await?;
-            if piece.is_empty() {
-                return self.finish_object(to, String::new(), String::new()).await;
-            }
-            self.take_content(to, Bytes::from(piece)).await?;
-            file = rest;
-        }
-    }
-}
-
-fn names(bucket: &str, key: &str) -> Result<(BucketName, ObjectKey)> {
-    let name = bucket.parse().map_err(|why| {
-        let bucket = bucket.chars().take(64).collect();
-        StorageError::Object(ObjectError::BucketName { bucket, why })
-    })?;
-    let key = key.parse().map_err(|why| StorageError::Object(ObjectError::Key { why }))?;
-    Ok((name, key))
 }

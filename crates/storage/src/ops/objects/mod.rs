@@ -1,11 +1,13 @@
 //! What can be done with buckets and objects.
 
 mod buckets;
+mod copy;
 mod file;
 mod list;
 mod multipart;
 mod put;
 mod read;
+mod source;
 
 use std::{collections::HashSet, path::PathBuf};
 
@@ -17,8 +19,11 @@ use crate::{
     store::objects,
 };
 
+pub(crate) use copy::Original;
 pub(crate) use list::{Listed, Listing};
+pub(crate) use multipart::Begun;
 pub(crate) use put::{NewObject, Receiving};
+pub(crate) use source::ObjectFile;
 
 /// Parts that one commit removes.
 const PARTS_AT_ONCE: usize = 60;

@@ -7,11 +7,19 @@ use crate::{
     ObjectError, Result, Storage, StorageError,
     object::{
         Beside, BucketName, MAX_MULTIPARTS, MAX_PARTS, MIN_PART_BYTES, Multipart, Object,
-        ObjectKey, ObjectPart, hex,
+        ObjectKey, ObjectPart, Only, hex,
     },
     ops::list::Page,
     store::{LEDGER, objects},
 };
+
+/// A multipart upload, and the object it is to become.
+#[derive(Debug, Clone)]
+pub(crate) struct Begun {
+    pub(crate) bucket: BucketName,
+    pub(crate) key: ObjectKey,
+    pub(crate) id: String,
+}
 
 impl Storage {
     /// Begins an object that comes in parts; answers the upload's id.
@@ -62,12 +70,12 @@ impl Storage {
     pub(crate) async fn complete_multipart(
         &self,
         account: AccountId,
-        bucket: BucketName,
-        key: ObjectKey,
-        id: String,
+        begun: Begun,
         named: Vec<(u32, String)>,
+        only: Only,
         asked: Asked,
     ) -> Result<Object> {
+        let Begun { bucket, key, id } = begun;
         let (at, of) = (bucket.clone(), key.clone());
         let (upload, limit) = (id.clone(), self.config.quota.object_bytes);
         // Of the object that it replaces, if this is what does so.
@@ -89,6 +97,7 @@ impl Storage {
                     checksum: String::new(),
                 };
                 let replaced = objects::object(tx, &object.bucket, &object.key).map_err(refused)?;
+                only.hold(replaced.as_ref(), &object.key).map_err(|e| refused(e.into()))?;
                 before = replaced.map(|object| object.segments).unwrap_or_default();
                 let all = came.iter().map(|part| part.segment.bytes).sum::<u64>();
                 let freed = before.iter().map(|segment| segment.bytes).sum::<u64>();

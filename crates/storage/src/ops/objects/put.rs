@@ -14,7 +14,8 @@ use super::signed;
 use crate::{
     ObjectError, Result, Storage, StorageError,
     object::{
-        Beside, BucketName, FileId, MAX_PIECE_BYTES, Object, ObjectKey, ObjectPart, Segment, hex,
+        Beside, BucketName, FileId, MAX_PIECE_BYTES, Object, ObjectKey, ObjectPart, Only, Segment,
+        hex,
     },
     store::objects,
 };
@@ -30,15 +31,28 @@ pub(crate) struct NewObject {
     pub(crate) part: Option<(String, u32)>,
     /// How much is to come, if that is known.
     pub(crate) bytes: Option<u64>,
+    pub(crate) only: Only,
+}
+
+impl NewObject {
+    /// One that is no part, of any length.
+    pub(super) fn whole(
+        account: AccountId,
+        bucket: BucketName,
+        key: ObjectKey,
+        beside: Beside,
+    ) -> Self {
+        Self { account, bucket, key, beside, part: None, bytes: None, only: Only::default() }
+    }
 }
 
 /// A file that comes.
 #[derive(Debug)]
 pub(crate) struct Receiving {
-    new: NewObject,
-    file: FileId,
-    to: Arc<Mutex<(File, Md5)>>,
-    bytes: u64,
+    pub(super) new: NewObject,
+    pub(super) file: FileId,
+    pub(super) to: Arc<Mutex<(File, Md5)>>,
+    pub(super) bytes: u64,
 }
 
 impl Storage {
@@ -48,6 +62,9 @@ impl Storage {
         objects::bucket(read, &new.bucket, new.account)?;
         if let Some((id, _)) = &new.part {
             objects::multipart(read, id, &new.bucket, &new.key, new.account)?;
+        }
+        if new.part.is_none() {
+            new.only.hold(objects::object(read, &new.bucket, &new.key)?.as_ref(), &new.key)?;
         }
         if new.bytes.is_some_and(|bytes| bytes > MAX_PIECE_BYTES) {
             return Err(StorageError::Object(ObjectError::TooLarge { limit: MAX_PIECE_BYTES }));
@@ -127,6 +144,7 @@ impl Storage {
                 before.map(|part| vec![part.segment])
             } else {
                 let before = objects::object(tx, &object.bucket, &object.key).map_err(refused)?;
+                new.only.hold(before.as_ref(), &object.key).map_err(|e| refused(e.into()))?;
                 objects::put_object(tx, &object)?;
                 before.map(|object| object.segments)
             };

@@ -5,7 +5,7 @@ use vmint_ids::AccountId;
 
 use crate::{
     ObjectError, Result, Storage, StorageError,
-    object::{BucketName, Object, ObjectKey, Wanted},
+    object::{BucketName, Object, ObjectKey, ObjectName, Wanted},
     store::objects,
 };
 
@@ -33,10 +33,8 @@ impl Storage {
         key: &ObjectKey,
         account: AccountId,
     ) -> Result<Object> {
-        objects::bucket(self.records.store(), bucket, account)?;
-        let found = objects::object(self.records.store(), bucket, key)?;
-        found
-            .ok_or_else(|| StorageError::Object(ObjectError::NoSuchObject { key: key.to_string() }))
+        let at = ObjectName { bucket: bucket.clone(), key: key.clone() };
+        objects::named(self.records.store(), &at, account)
     }
 
     /// Reads an object or a part of it.
