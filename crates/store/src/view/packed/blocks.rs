@@ -1,6 +1,12 @@
 //! sled as the place where blocks of rows lie.
 
-use std::{fs, io, panic, path::Path};
+use std::{
+    fs::{self, TryLockError},
+    io, panic,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::StoreError;
 
@@ -14,6 +20,8 @@ pub(super) struct Blocks {
 }
 
 const MANIFEST: &[u8] = b"m";
+/// How long a database that this process has dropped may hold on to its directory.
+const LET_GO: Duration = Duration::from_secs(10);
 
 /// What a blob is for.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +33,7 @@ pub(super) enum Space {
 impl Blocks {
     /// Opens or makes the database in `dir`.
     pub(super) fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        wait_for_lock(dir).map_err(|e| StoreError::io("waiting for", dir, &e))?;
         drop_half_snapshots(dir).map_err(|e| StoreError::io("cleaning", dir, &e))?;
         let config = sled::Config::new()
             .path(dir)
@@ -114,6 +123,25 @@ fn guarded<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
         sled::Error::Io(error) => StoreError::io("using", Path::new("the view"), &error),
         error => StoreError::View(error.to_string()),
     })
+}
+
+/// Threads of sled's outlive a database that was dropped by a moment, and its lock with them.
+/// Who opens it has the store's own lock, so nobody else holds this one for long.
+fn wait_for_lock(dir: &Path) -> io::Result<()> {
+    let file = match fs::OpenOptions::new().write(true).open(dir.join("db")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    let until = Instant::now() + LET_GO;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return file.unlock(),
+            // Then sled says whose it is.
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => return Ok(()),
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(2)),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
 }
 
 /// sled takes a snapshot it had only begun to write when it was killed for a
