@@ -65,6 +65,7 @@ pub(crate) enum TagChange {
     Put(Tags),
     /// Keys, each with the value it must have to go, if any.
     Remove(BTreeSet<(String, Option<String>)>),
+    RemoveAll,
 }
 
 impl TagChange {
@@ -83,6 +84,7 @@ impl TagChange {
                     }
                 }
             }
+            Self::RemoveAll => next.clear(),
         }
         Ok(next)
     }
@@ -121,6 +123,7 @@ mod tests {
         let remove = [("a".into(), None), ("b".into(), some("x")), ("c".into(), some("3"))];
         let after = TagChange::Remove(remove.into()).of(&before).unwrap();
         assert_eq!(after, tags(&[("b", "2")]));
+        assert_eq!(TagChange::RemoveAll.of(&before).unwrap(), tags(&[]));
         let after = TagChange::Put(tags(&[("a", "9")])).of(&before).unwrap();
         assert_eq!(after, tags(&[("a", "9"), ("b", "2"), ("c", "3")]));
     }

@@ -152,3 +152,79 @@ async fn collecting_takes_nothing_from_who_is_at_work() {
     assert_eq!(running.stats().damaged, 0);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_one_commit_holds_are_released_by_one_call() {
+    let place = Place::new();
+    let mut running = place.start().await;
+    let source = running.import(&sparse(3, 2)).await.snapshot_id;
+    let copies = |range: std::ops::Range<u64>| pb::EnsureSnapshotCopyRequest {
+        saga: saga(1),
+        account_id: ANN.to_owned(),
+        copies: range
+            .map(|n| pb::SnapshotCopy { source_snapshot_id: source.clone(), snapshot_id: snap(n) })
+            .collect(),
+        image_id: image(1),
+        ..Default::default()
+    };
+    let refused = running.internal.ensure_snapshot_copy(copies(0..31)).await.unwrap_err();
+    assert_eq!(reason(&refused), "FIELD_INVALID");
+    for n in 0..5 {
+        running.internal.ensure_snapshot_copy(copies(n * 30..n * 30 + 30)).await.unwrap();
+    }
+    let ids: Vec<_> = (0..150).map(snap).collect();
+    let needed = pb::EnsureSnapshotUseRequest {
+        saga: saga(1),
+        image_id: image(2),
+        snapshot_ids: ids.clone(),
+        account_id: ANN.to_owned(),
+    };
+    let needed = running.internal.ensure_snapshot_use(needed).await.unwrap().into_inner();
+    assert_eq!(needed.snapshots.len(), ids.len());
+    let sold = pb::EnsureSnapshotProductCodesRequest {
+        saga: saga(1),
+        snapshot_ids: ids.clone(),
+        product_codes: vec!["abcdefghijklmnopqrstuvwxy".to_owned()],
+    };
+    running.internal.ensure_snapshot_product_codes(sold).await.unwrap();
+    let marked = running.settled(ANN, &snap(149)).await;
+    assert_eq!(marked.product_codes.len(), 1);
+
+    // One image lets go of all; the other takes all but the last ones with it.
+    let release = |n, delete_snapshots| pb::ReleaseSnapshotUseRequest {
+        saga: saga(1),
+        image_id: image(n),
+        delete_snapshots,
+        dry_run: false,
+    };
+    running.internal.release_snapshot_use(release(1, false)).await.unwrap();
+    let some =
+        |ids: &[String]| pb::ReleaseSnapshotsRequest { saga: saga(1), snapshot_ids: ids.to_vec() };
+    for _ in 0..2 {
+        // The second time most of them are gone already.
+        running.internal.release_snapshots(some(&ids[..120])).await.unwrap();
+    }
+    let deleted = running.internal.release_snapshot_use(release(2, true)).await.unwrap();
+    let mut deleted = deleted.into_inner().deleted_snapshot_ids;
+    deleted.sort_unstable();
+    assert_eq!(deleted, ids[120..]);
+
+    // And one instance of all its volumes.
+    let mut wanted = harness::volumes(0, &source);
+    for round in 0..2 {
+        let one = &harness::volumes(0, &source).volumes[0];
+        wanted.volumes = (round * 20..round * 20 + 20)
+            .map(|n| pb::NewVolume {
+                volume_id: harness::volume(n),
+                device_name: format!("/dev/sd{n}"),
+                boot: n == 0,
+                ..one.clone()
+            })
+            .collect();
+        running.internal.ensure_volumes(wanted.clone()).await.unwrap();
+    }
+    assert_eq!(running.release(0, true).await.len(), 40);
+    running.delete(&source).await.unwrap();
+    assert_eq!(running.collect().await.chunks, 0);
+    running.stop().await;
+}

@@ -13,6 +13,8 @@ use crate::{
 };
 
 const MOST_IDS: usize = 1000;
+/// Instances that one step of a saga changes: their records must fit into one commit.
+const MOST_AT_ONCE: usize = 20;
 
 /// Who asks, under which request id, and what.
 pub(super) fn asked<R: Message>(
@@ -40,8 +42,11 @@ pub(super) fn epoch(saga: Option<&types::SagaStep>) -> Result<u64> {
 }
 
 pub(super) fn ids(texts: &[String]) -> Result<Vec<InstanceId>> {
+    if texts.len() > MOST_AT_ONCE {
+        return Err(LauncherError::field("instance_ids", "give at most 20"));
+    }
     let bad = |_| LauncherError::field("instance_ids", "must be instances' ids");
-    texts.iter().take(MOST_IDS).map(|text| text.parse().map_err(bad)).collect()
+    texts.iter().map(|text| text.parse().map_err(bad)).collect()
 }
 
 pub(super) fn id(text: &str) -> Result<InstanceId> {
@@ -99,6 +104,9 @@ pub(super) fn reservation(r: pb::EnsureReservedRequest) -> Result<Reservation> {
 }
 
 pub(super) fn volumes(given: Vec<pb::InstanceVolumes>) -> Result<Vec<(InstanceId, Vec<Volume>)>> {
+    if given.len() > MOST_AT_ONCE {
+        return Err(LauncherError::field("instances", "give at most 20"));
+    }
     let bad = |_| LauncherError::field("instances.instance_id", "must be an instance's id");
     let one = |given: pb::InstanceVolumes| {
         let volumes = given.volumes.into_iter().map(|v| Volume {

@@ -113,25 +113,28 @@ pub(super) fn resources(texts: &[String]) -> Result<Vec<Resource>> {
 pub(super) fn put_tags(sent: Vec<Tag>) -> Result<TagChange> {
     let tags = tags(sent)?;
     if tags.is_empty() {
-        return Err(no_tags());
+        return Err(tag_count("name 1 to 50"));
     }
     Ok(TagChange::Put(tags))
 }
 
-/// Tags to take off.
+/// Tags to take off; none named are all.
 pub(super) fn remove_tags(sent: Vec<pb::TagSelector>) -> Result<TagChange> {
-    if sent.is_empty() || sent.len() > 50 {
-        return Err(no_tags());
+    if sent.is_empty() {
+        return Ok(TagChange::RemoveAll);
+    }
+    if sent.len() > 50 {
+        return Err(tag_count("name at most 50, or none for all"));
     }
     Ok(TagChange::Remove(sent.into_iter().map(|tag| (tag.key, tag.value)).collect()))
 }
 
-fn no_tags() -> StorageError {
+fn tag_count(rule: &str) -> StorageError {
     StorageError::Invalid {
         field: "tags",
         what: "list",
         value: "of tags".to_owned(),
-        rule: "name 1 to 50".to_owned(),
+        rule: rule.to_owned(),
     }
 }
 

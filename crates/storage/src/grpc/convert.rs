@@ -20,6 +20,9 @@ use crate::{
     volume::{Asked, Plug},
 };
 
+/// What one step of a saga makes: all of it must fit into one commit.
+const MOST_AT_ONCE: usize = 30;
+
 /// Parses one id or other short text of the request.
 pub(super) fn id<T: FromStr>(field: &'static str, text: &str) -> Result<T>
 where
@@ -55,6 +58,19 @@ where
         });
     }
     texts.iter().map(|text| id(field, text)).collect()
+}
+
+/// That a list has at most [`MOST_AT_ONCE`] entries.
+pub(super) fn few<T>(field: &'static str, list: &[T]) -> Result<()> {
+    if list.len() > MOST_AT_ONCE {
+        return Err(StorageError::Invalid {
+            field,
+            what: "list",
+            value: format!("{} entries", list.len()),
+            rule: format!("give at most {MOST_AT_ONCE}"),
+        });
+    }
+    Ok(())
 }
 
 pub(super) fn codes(texts: &[String]) -> Result<Vec<ProductCode>> {

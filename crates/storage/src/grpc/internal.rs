@@ -9,7 +9,8 @@ use vmint_rpc::to_status;
 use super::{
     asks,
     convert::{
-        codes, id, ids, new_volume, number, page_size, page_start, snapshot, step, volume, wish,
+        codes, few, id, ids, new_volume, number, page_size, page_start, snapshot, step, volume,
+        wish,
     },
 };
 use crate::{Storage, StorageError, ops::Shape};
@@ -66,6 +67,7 @@ impl StorageInternalService for Internal {
         request: Request<pb::EnsureSnapshotCopyRequest>,
     ) -> Answer<pb::EnsureSnapshotCopyResponse> {
         let request = request.into_inner();
+        few("copies", &request.copies).map_err(status)?;
         let pairs = request.copies.iter().map(|copy| {
             Ok((
                 id("copies.source_snapshot_id", &copy.source_snapshot_id)?,
@@ -89,6 +91,7 @@ impl StorageInternalService for Internal {
         request: Request<pb::EnsureVolumeSnapshotsRequest>,
     ) -> Answer<pb::EnsureVolumeSnapshotsResponse> {
         let request = request.into_inner();
+        few("snapshots", &request.snapshots).map_err(status)?;
         let pairs = request.snapshots.iter().map(|wanted| {
             Ok((
                 id("snapshots.volume_id", &wanted.volume_id)?,
@@ -138,6 +141,7 @@ impl StorageInternalService for Internal {
         request: Request<pb::EnsureVolumesRequest>,
     ) -> Answer<pb::EnsureVolumesResponse> {
         let request = request.into_inner();
+        few("volumes", &request.volumes).map_err(status)?;
         let account: AccountId = id("account_id", &request.account_id).map_err(status)?;
         let wanted = request.volumes.iter().map(new_volume).collect::<Result<_, _>>();
         let step = step(request.saga.as_ref());

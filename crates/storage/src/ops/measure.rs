@@ -51,7 +51,7 @@ impl Storage {
         image: ImageId,
         delete: bool,
     ) -> Result<(Vec<SnapshotId>, u64)> {
-        let mut gone = snapshots::of_image(self.records.store(), image)?;
+        let mut gone = snapshots::of_image(self.records.store(), image, 1000)?;
         gone.retain(|snapshot| delete && snapshot.images.len() == 1);
         let ids: Vec<_> = gone.iter().map(|snapshot| snapshot.id).collect();
         let freed = self.share_of(ids.clone()).await?.unique_bytes;

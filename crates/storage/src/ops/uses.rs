@@ -10,8 +10,12 @@ use crate::{
     store::{fence, snapshots},
 };
 
+/// Snapshots changed in one commit, whatever their records hold.
+const STEP: usize = 15;
+
 impl Storage {
-    /// Records that `image` needs complete snapshots of its owner's.
+    /// Records that `image` needs complete snapshots of its owner's. Of more than a few, some may
+    /// be recorded when one is refused; whoever asked takes the image's need back.
     pub(crate) async fn ensure_use(
         &self,
         step: Step,
@@ -19,8 +23,9 @@ impl Storage {
         ids: Vec<SnapshotId>,
         account: AccountId,
     ) -> Result<Vec<Snapshot>> {
-        self.records
-            .commit(move |tx| {
+        let mut used = Vec::new();
+        for ids in steps(ids) {
+            let some = self.records.commit(move |tx| {
                 fence(tx, step.epoch)?;
                 let mut used = Vec::new();
                 for id in ids {
@@ -35,8 +40,10 @@ impl Storage {
                     used.push(snapshot);
                 }
                 Ok(used)
-            })
-            .await
+            });
+            used.extend(some.await?);
+        }
+        Ok(used)
     }
 
     /// Takes an image's need back; deletes what nothing needs then, if asked.
@@ -46,12 +53,14 @@ impl Storage {
         image: ImageId,
         delete: bool,
     ) -> Result<Vec<SnapshotId>> {
-        let deleted = self
-            .records
-            .commit(move |tx| {
+        let mut deleted = Vec::new();
+        loop {
+            let some = self.records.commit(move |tx| {
                 fence(tx, step.epoch)?;
                 let mut deleted = Vec::new();
-                for mut snapshot in snapshots::of_image(tx, image).map_err(TxError::Refused)? {
+                let found = snapshots::of_image(tx, image, STEP).map_err(TxError::Refused)?;
+                let more = found.len() == STEP;
+                for mut snapshot in found {
                     snapshot.images.remove(&image);
                     if delete && snapshot.images.is_empty() {
                         snapshots::remove(tx, snapshot.id)?;
@@ -61,9 +70,14 @@ impl Storage {
                         snapshots::put(tx, &snapshot)?;
                     }
                 }
-                Ok(deleted)
-            })
-            .await?;
+                Ok((deleted, more))
+            });
+            let (some, more) = some.await?;
+            deleted.extend(some);
+            if !more {
+                break;
+            }
+        }
         self.finish_let_go().await;
         Ok(deleted)
     }
@@ -75,34 +89,50 @@ impl Storage {
         ids: Vec<SnapshotId>,
         codes: Vec<ProductCode>,
     ) -> Result<()> {
-        self.records
-            .commit(move |tx| {
-                fence(tx, step.epoch)?;
-                for id in ids {
-                    let found = snapshots::find(tx, id).map_err(TxError::Refused)?;
-                    let Some(mut snapshot) = found else { continue };
-                    snapshot.product_codes.extend(codes.iter().cloned());
-                    snapshots::put(tx, &snapshot)?;
-                }
-                Ok(())
-            })
-            .await
+        for ids in steps(ids) {
+            let codes = codes.clone();
+            self.records
+                .commit(move |tx| {
+                    fence(tx, step.epoch)?;
+                    for id in ids {
+                        let found = snapshots::find(tx, id).map_err(TxError::Refused)?;
+                        let Some(mut snapshot) = found else { continue };
+                        snapshot.product_codes.extend(codes.iter().cloned());
+                        snapshots::put(tx, &snapshot)?;
+                    }
+                    Ok(())
+                })
+                .await?;
+        }
+        Ok(())
     }
 
-    /// Takes away snapshots that a saga made.
+    /// Takes away snapshots that a saga made, a few in each commit: asked again after a crash,
+    /// it goes on with those that are left.
     pub(crate) async fn release_snapshots(&self, step: Step, ids: Vec<SnapshotId>) -> Result<()> {
-        self.records
-            .commit(move |tx| {
-                fence(tx, step.epoch)?;
-                for id in ids {
-                    let found = snapshots::find(tx, id).map_err(TxError::Refused)?;
-                    snapshots::remove(tx, id)?;
-                    let_go(tx, found.and_then(|snapshot| snapshot.seal))?;
-                }
-                Ok(())
-            })
-            .await?;
+        for ids in steps(ids) {
+            self.records
+                .commit(move |tx| {
+                    fence(tx, step.epoch)?;
+                    for id in ids {
+                        let found = snapshots::find(tx, id).map_err(TxError::Refused)?;
+                        let Some(snapshot) = found else { continue };
+                        snapshots::remove(tx, id)?;
+                        let_go(tx, snapshot.seal)?;
+                    }
+                    Ok(())
+                })
+                .await?;
+        }
         self.finish_let_go().await;
         Ok(())
     }
+}
+
+/// As many at a time as fit into one commit; one without any asks for the fence.
+fn steps(ids: Vec<SnapshotId>) -> Vec<Vec<SnapshotId>> {
+    if ids.is_empty() {
+        return vec![ids];
+    }
+    ids.chunks(STEP).map(<[SnapshotId]>::to_vec).collect()
 }

@@ -56,9 +56,9 @@ pub(crate) fn granted(
     listed(&SNAPSHOTS, read, "grantee", &to, after.as_ref(), limit)
 }
 
-/// Every snapshot that `image` needs.
-pub(crate) fn of_image(read: &impl Read, image: ImageId) -> Result<Vec<Snapshot>> {
-    listed(&SNAPSHOTS, read, "image", &image.to_string(), None, 1000)
+/// Up to `limit` of the snapshots that `image` needs.
+pub(crate) fn of_image(read: &impl Read, image: ImageId, limit: usize) -> Result<Vec<Snapshot>> {
+    listed(&SNAPSHOTS, read, "image", &image.to_string(), None, limit)
 }
 
 /// Snapshots that need the data key of `lineage`.

@@ -40,6 +40,10 @@ async fn labels_keep_their_rules_and_change_all_or_none() {
     let left = running.settled(ANN, &ours).await.tags;
     assert_eq!(left.len(), 48);
     assert!(left.contains(&tag("k2", "")));
+    // None named are all.
+    let all = pb::UntagResourcesRequest { resource_ids: vec![ours.clone()], ..Default::default() };
+    running.snapshots.untag_resources(from(ANN, all)).await.unwrap();
+    assert!(running.settled(ANN, &ours).await.tags.is_empty());
     running.stop().await;
 }
 
