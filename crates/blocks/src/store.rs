@@ -27,7 +27,7 @@ use crate::{
     pin::Pins,
     pool::Pool,
     quarantine::Quarantine,
-    scrub::Cursor,
+    scrub::Scrubbing,
     trash::Trash,
     writer::Writer,
 };
@@ -100,7 +100,7 @@ pub(crate) struct Inner {
     pub(crate) trash: Trash,
     pub(crate) collecting: Mutex<()>,
     pub(crate) dir: PathBuf,
-    pub(crate) scrubbed: Mutex<Cursor>,
+    pub(crate) scrubbed: Mutex<Scrubbing>,
     pub(crate) trash_reads: AtomicU64,
     /// Held while the store is open: one process has it.
     _lock: File,
@@ -175,7 +175,7 @@ impl BlockStore {
             trash,
             collecting: Mutex::default(),
             dir: dir.to_owned(),
-            scrubbed: Mutex::new(Cursor::read(dir)),
+            scrubbed: Mutex::new(Scrubbing::read(dir)),
             trash_reads: AtomicU64::new(0),
             _lock: lock,
         })))

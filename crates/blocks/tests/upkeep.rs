@@ -239,6 +239,45 @@ fn a_scrub_goes_on_where_an_earlier_process_stopped() {
 }
 
 #[test]
+fn a_scrub_in_steps_sees_what_happens_to_packs_it_has_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let doomed = ingest(&store, plain(), &noise(3 << 20, 1));
+    let kept = ingest(&store, plain(), &noise(5 << 20, 2));
+    let size = kept.size_bytes;
+    assert!(!store.scrub(100_000).unwrap().complete);
+    // One of the listed packs rots, others are collected, and a new one grows.
+    let packs: Vec<_> = fs::read_dir(dir.path().join("packs")).unwrap().collect();
+    assert!(packs.len() > 6, "{}", packs.len());
+    let mut all: Vec<_> = packs.into_iter().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    let path = &all[all.len() - 3];
+    let mut pack = fs::read(path).unwrap();
+    pack[200_000] ^= 4;
+    fs::write(path, pack).unwrap();
+    drop(doomed);
+    let report = store.collect([(plain(), kept.root, size)], Some(Duration::ZERO)).unwrap();
+    assert!(report.deleted_packs >= 2, "{report:?}");
+    let late = ingest(&store, plain(), &noise(1 << 20, 3));
+    let (mut damaged, mut steps) = (0, 0);
+    loop {
+        let report = store.scrub(100_000).unwrap();
+        assert_eq!(report.damaged_packs, 0);
+        (damaged, steps) = (damaged + report.damaged.len(), steps + 1);
+        if report.complete {
+            break;
+        }
+    }
+    assert!(damaged == 1 && steps > 20, "{damaged} in {steps} steps");
+    assert_eq!(store.lost(plain(), kept.root).unwrap().len(), 1);
+    assert_eq!(store.lost(plain(), late.root).unwrap(), []);
+    // And the next pass reads it all once more, what is new too.
+    let again = store.scrub(u64::MAX).unwrap();
+    assert!(again.complete && again.damaged.is_empty());
+    assert_eq!(again.bytes, store.stats().stored_bytes);
+}
+
+#[test]
 fn a_check_finds_a_footer_that_lies() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
