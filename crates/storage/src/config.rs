@@ -30,6 +30,10 @@ pub struct Config {
     pub collect_every_seconds: u64,
     /// How long dead blocks are kept after that, in seconds.
     pub trash_seconds: u64,
+    /// How often everything that is stored is read and checked without being
+    /// asked, in seconds from beginning to beginning; 0 for never.
+    #[serde(default = "scrub_every")]
+    pub scrub_every_seconds: u64,
     /// Where packs of blocks go; beside the records if unset.
     pub bucket: Option<BucketConfig>,
     /// How long an upload waits for its next piece, in seconds.
@@ -133,6 +137,7 @@ impl Config {
             cache_bytes: vmint_blocks::Options::default().cache_bytes,
             collect_every_seconds: 600,
             trash_seconds: 24 * 3600,
+            scrub_every_seconds: scrub_every(),
             bucket: None,
             upload_seconds: 7 * 24 * 3600,
             export_seconds: 24 * 3600,
@@ -142,6 +147,10 @@ impl Config {
             regions: BTreeMap::new(),
         }
     }
+}
+
+const fn scrub_every() -> u64 {
+    30 * 24 * 3600
 }
 
 impl Default for Config {

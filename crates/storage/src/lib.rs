@@ -94,13 +94,14 @@ pub use provider::{FileKeys, KeyProvider};
 pub use quota::{OverQuota, Quota};
 pub use sharing::Sharing;
 pub use snapshot::{
-    Blocks as SentBlocks, Consistency, Content, Far, Making, Remote, Seal, Snapshot, SnapshotState,
+    Blocks as SentBlocks, Consistency, Content, Far, Making, Remote, Seal, Snapshot,
+    SnapshotState,
 };
 pub use tag::{BadTag, MAX_TAGS, Tags};
 pub use vmint_performance::{BadPerformance, Performance, VolumeType};
 pub use volume::{Attachment, BadSize, MAX_VOLUME_BYTES, Modification, Plug, Volume};
 
-/// How often what nobody came back to is looked for.
+/// How often what nobody came back to is looked for, and whether a scrub is due.
 const EXPIRE_EVERY: Duration = Duration::from_mins(1);
 
 /// Why the process ended other than as asked.
@@ -158,6 +159,9 @@ pub async fn run(
             }
             if let Err(error) = expiring.expire_sent(ops::now_ms()).await {
                 tracing::error!(error = %vmint_rpc::chain(&error), "no snapshot was given up");
+            }
+            if let Err(error) = expiring.tend_scrub().await {
+                tracing::error!(error = %vmint_rpc::chain(&error), "no scrub was begun");
             }
         }
         // Before the calls that follow one are waited for.

@@ -5,6 +5,8 @@ use vmint_blocks::ScrubReport;
 
 /// Bytes a second, unless another pace is asked for.
 pub(crate) const DEFAULT_PACE: u64 = 10 << 20;
+/// The slowest that one that begins by itself reads, in bytes a second.
+const SLOWEST: u64 = 1 << 20;
 /// The slowest and the largest step of work; its end is written down.
 const STEP: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
 
@@ -30,8 +32,10 @@ pub(crate) struct Scrub {
     pub(crate) ended_ms: u64,
     /// It has not read anything yet: the block store is to begin anew.
     pub(crate) fresh: bool,
-    /// Why it does not go on until the next start.
+    /// Why it does not go on just now.
     pub(crate) message: String,
+    /// Nobody asked for it.
+    pub(crate) periodic: bool,
 }
 
 impl Scrub {
@@ -48,6 +52,25 @@ impl Scrub {
             ended_ms: 0,
             fresh: true,
             message: String::new(),
+            periodic: false,
+        }
+    }
+
+    /// One that begins by itself, at a pace that reads what is stored in three quarters of the
+    /// time until the next one.
+    pub(crate) fn periodic(stored_bytes: u64, every_seconds: u64, started_ms: u64) -> Self {
+        let pace = stored_bytes / (every_seconds / 4 * 3).max(1);
+        Self { periodic: true, ..Self::new(pace.max(SLOWEST), started_ms) }
+    }
+
+    /// When the next one begins by itself, in milliseconds since 1970; none while one is under
+    /// way or if none ever does.
+    pub(crate) fn next_ms(last: Option<&Self>, every_seconds: u64) -> Option<u64> {
+        match last {
+            _ if every_seconds == 0 => None,
+            None => Some(0),
+            Some(last) if last.state == ScrubState::Running => None,
+            Some(last) => Some(last.started_ms.saturating_add(every_seconds.saturating_mul(1000))),
         }
     }
 
@@ -72,5 +95,34 @@ impl Scrub {
     pub(crate) fn end(&mut self, state: ScrubState, now_ms: u64) {
         self.state = state;
         self.ended_ms = now_ms;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_one_is_due_a_period_after_the_last_began() {
+        assert_eq!(Scrub::next_ms(None, 0), None);
+        assert_eq!(Scrub::next_ms(None, 60), Some(0));
+        let mut last = Scrub::new(1, 5000);
+        assert_eq!(Scrub::next_ms(Some(&last), 60), None, "it is under way");
+        for state in [ScrubState::Completed, ScrubState::Cancelled] {
+            last.end(state, 9000);
+            assert_eq!(Scrub::next_ms(Some(&last), 60), Some(65_000));
+            assert_eq!(Scrub::next_ms(Some(&last), 0), None);
+        }
+        assert_eq!(Scrub::next_ms(Some(&last), u64::MAX), Some(u64::MAX));
+    }
+
+    #[test]
+    fn the_pace_fits_what_is_stored() {
+        let day = 24 * 3600;
+        assert_eq!(Scrub::periodic(0, day, 0).bytes_per_second, SLOWEST);
+        let pace = Scrub::periodic(90 << 40, 30 * day, 0).bytes_per_second;
+        let days = (90 << 40) / pace / day;
+        assert!((22..=23).contains(&days), "{days} days");
+        assert!(Scrub::periodic(1 << 40, 1, 0).bytes_per_second >= 1 << 40);
     }
 }

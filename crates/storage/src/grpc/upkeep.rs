@@ -57,6 +57,8 @@ impl Upkeep {
             start_time: Some(time(scrub.started_ms)),
             end_time: (scrub.ended_ms > 0).then(|| time(scrub.ended_ms)),
             message: scrub.message.clone(),
+            periodic: scrub.periodic,
+            next_time: self.0.next_scrub_ms(scrub).map(time),
         }
     }
 }

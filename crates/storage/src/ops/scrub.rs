@@ -7,6 +7,7 @@ use std::{
 
 use vmint_store::{Asked, TxError};
 
+use super::now_ms;
 use crate::{
     Result, Storage, StorageError,
     scrub::{DEFAULT_PACE, Scrub, ScrubState},
@@ -73,6 +74,34 @@ impl Storage {
         self.scrub()
     }
 
+    /// Begins a scrub if its time has come, and goes on with one that something stopped, such as
+    /// a full disk.
+    pub async fn tend_scrub(&self) -> Result<()> {
+        let every = self.config.scrub_every_seconds;
+        let due = move |last: Option<&Scrub>, now_ms| {
+            Scrub::next_ms(last, every).is_some_and(|next_ms| next_ms <= now_ms)
+        };
+        if due(self.scrub()?.as_ref(), now_ms()) {
+            let stored = self.blocks.stats().stored_bytes;
+            let begun = self.records.commit(move |tx| {
+                let last = scrubs::last(tx).map_err(TxError::Refused)?;
+                // Somebody may have begun one meanwhile.
+                if due(last.as_ref(), tx.now_ms()) {
+                    scrubs::put(tx, &Scrub::periodic(stored, every, tx.now_ms()))?;
+                }
+                Ok(())
+            });
+            begun.await?;
+        }
+        self.go_on_scrubbing();
+        Ok(())
+    }
+
+    /// When the next one begins by itself, in milliseconds since 1970, unless one is under way.
+    pub(crate) fn next_scrub_ms(&self, last: &Scrub) -> Option<u64> {
+        Scrub::next_ms(Some(last), self.config.scrub_every_seconds)
+    }
+
     /// Works on the scrub that is under way, unless that is being done.
     pub(super) fn go_on_scrubbing(&self) {
         match scrubs::running(self.records.store()) {
@@ -93,7 +122,7 @@ impl Storage {
                 Ok(()) => storage.go_on_scrubbing(),
                 Err(error) => {
                     let why = vmint_rpc::chain(&error);
-                    tracing::error!(error = why, "a scrub is left to the next start");
+                    tracing::error!(error = why, "a scrub is stopped for a minute");
                     let noted = storage.records.commit(move |tx| {
                         let Some(mut scrub) = scrubs::running(tx).map_err(TxError::Refused)? else {
                             return Ok(());

@@ -35,6 +35,8 @@ struct ScrubRecord {
     fresh: bool,
     #[prost(string, tag = "10")]
     message: String,
+    #[prost(bool, tag = "11")]
+    periodic: bool,
 }
 
 impl From<&Scrub> for ScrubRecord {
@@ -54,6 +56,7 @@ impl From<&Scrub> for ScrubRecord {
             ended_ms: scrub.ended_ms,
             fresh: scrub.fresh,
             message: scrub.message.clone(),
+            periodic: scrub.periodic,
         }
     }
 }
@@ -78,6 +81,7 @@ impl TryFrom<ScrubRecord> for Scrub {
             ended_ms: record.ended_ms,
             fresh: record.fresh,
             message: record.message,
+            periodic: record.periodic,
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use tokio::sync::mpsc;
@@ -71,7 +72,8 @@ fn show_scrub(client: &Client, scrub: Option<Scrub>) -> Result<()> {
         return Ok(());
     };
     let state = scrub.state().as_str_name().trim_start_matches("SCRUB_STATE_").to_lowercase();
-    println!("scrub     {state}, at {} a second", bytes(scrub.bytes_per_second));
+    let whose = if scrub.periodic { ", begun by itself" } else { "" };
+    println!("scrub     {state}, at {} a second{whose}", bytes(scrub.bytes_per_second));
     println!("checked   {} of {}", bytes(scrub.checked_bytes), bytes(scrub.stored_bytes));
     println!("damaged   {} chunks, {} packs", scrub.damaged_chunks, scrub.damaged_packs);
     if scrub.damaged_chunks > 0 {
@@ -80,7 +82,21 @@ fn show_scrub(client: &Client, scrub: Option<Scrub>) -> Result<()> {
     if !scrub.message.is_empty() {
         println!("why       {}", scrub.message);
     }
+    if let Some(next) = scrub.next_time {
+        println!("next      by itself {}", from_now(next.seconds));
+    }
     Ok(())
+}
+
+/// How long it is until then, in seconds since 1970.
+fn from_now(then: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    match u64::try_from(then).unwrap_or_default().saturating_sub(now) {
+        0..60 => "within a minute".to_owned(),
+        left @ 60..3600 => format!("in {} minutes", left / 60),
+        left @ 3600..172_800 => format!("in {} hours", left / 3600),
+        left => format!("in {} days", left / 86_400),
+    }
 }
 
 async fn check(client: &Client) -> Result<u8> {
