@@ -1,6 +1,10 @@
 //! How much an account may have.
 
+use std::{collections::BTreeMap, sync::Arc};
+
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use vmint_ids::AccountId;
 
 /// The most that one account may have; sizes are those of the disks, holes and
 /// all.
@@ -13,6 +17,8 @@ pub struct Quota {
     pub volume_bytes: u64,
     /// Of what the files of all its objects hold.
     pub object_bytes: u64,
+    /// Of files on their way in, each as large as was said when it was begun.
+    pub upload_bytes: u64,
 }
 
 impl Default for Quota {
@@ -23,6 +29,7 @@ impl Default for Quota {
             volumes: 10_000,
             volume_bytes: 1 << 50,
             object_bytes: 1 << 44,
+            upload_bytes: 1 << 44,
         }
     }
 }
@@ -56,10 +63,50 @@ impl Quota {
             ("volumes", held.volumes, self.volumes),
             ("bytes of volumes", held.volume_bytes, self.volume_bytes),
         ] {
-            if wanted > limit {
-                return Err(OverQuota { what, wanted, limit });
-            }
+            OverQuota::check(what, wanted, limit)?;
         }
         Ok(())
+    }
+}
+
+impl OverQuota {
+    /// That no more is wanted than there may be.
+    pub(crate) fn check(what: &'static str, wanted: u64, limit: u64) -> Result<(), Self> {
+        if wanted > limit { Err(Self { what, wanted, limit }) } else { Ok(()) }
+    }
+}
+
+/// Bytes of files on their way in that no record counts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Coming(Arc<Mutex<BTreeMap<AccountId, u64>>>);
+
+/// Room taken for one of them, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    of: Coming,
+    account: AccountId,
+    bytes: u64,
+}
+
+impl Coming {
+    pub(crate) fn of(&self, account: AccountId) -> u64 {
+        self.0.lock().get(&account).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn take(&self, account: AccountId, bytes: u64) -> Room {
+        *self.0.lock().entry(account).or_default() += bytes;
+        Room { of: self.clone(), account, bytes }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut all = self.of.0.lock();
+        let left = all.get(&self.account).copied().unwrap_or_default().saturating_sub(self.bytes);
+        if left == 0 {
+            all.remove(&self.account);
+        } else {
+            all.insert(self.account, left);
+        }
     }
 }

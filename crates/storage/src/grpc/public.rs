@@ -161,11 +161,14 @@ impl StorageService for Public {
             snapshots: number(usage.snapshots),
             volumes: number(usage.volumes),
             volume_bytes: number(usage.volume_bytes),
+            upload_bytes: number(usage.upload_bytes),
             quota: Some(pb::Quota {
                 snapshots: number(quota.snapshots),
                 snapshot_bytes: number(quota.snapshot_bytes),
                 volumes: number(quota.volumes),
                 volume_bytes: number(quota.volume_bytes),
+                object_bytes: number(quota.object_bytes),
+                upload_bytes: number(quota.upload_bytes),
             }),
         }))
     }

@@ -11,6 +11,7 @@ use vmint_store::Asked;
 use crate::{
     Content, Result, Snapshot, Storage, StorageError,
     key::Wish,
+    quota::Room,
     snapshot::{Consistency, SnapshotState},
     store::{LEDGER, held, snapshots},
 };
@@ -37,6 +38,8 @@ pub(crate) struct Import {
     /// Nameless: gone when closed, whatever happens.
     staged: File,
     at: u64,
+    /// Of the account's quota, while it is here.
+    _room: Room,
 }
 
 /// What came of it.
@@ -80,6 +83,7 @@ impl Storage {
     ) -> Result<Import> {
         let file_bytes = file_size("header.file_bytes", file_bytes, self.config.max_import_bytes)?;
         let declared = declared_format("header.format", format)?;
+        let room = self.room_for(account, file_bytes).await?;
         let storage = self.clone();
         let staged = Self::blocking(move || {
             let staged = tempfile::tempfile_in(storage.staging()?)?;
@@ -88,7 +92,17 @@ impl Storage {
         })
         .await?;
         let format = format.to_owned();
-        Ok(Import { account, description, declared, file_bytes, format, request_id, staged, at: 0 })
+        Ok(Import {
+            account,
+            description,
+            declared,
+            file_bytes,
+            format,
+            request_id,
+            staged,
+            at: 0,
+            _room: room,
+        })
     }
 
     /// Where files without a name are made.

@@ -56,7 +56,8 @@ use vmint_store::Store;
 
 use crate::{
     Config, Content, FileKeys, Result, block_token::BlockTokens, data_keys::DataKeys, live::Live,
-    progress::AllProgress, regions::Regions, sent::AllSent, store::Records, transfers::Transfers,
+    progress::AllProgress, quota::Coming, regions::Regions, sent::AllSent, store::Records,
+    transfers::Transfers,
 };
 
 pub(crate) use attach::{NewVolume, now_ms};
@@ -91,6 +92,8 @@ pub struct Storage {
     /// Blocks of snapshots that are being sent.
     pub(crate) sent: Arc<AllSent>,
     pub(crate) progress: AllProgress,
+    /// Files that come in one go.
+    coming: Coming,
     tokens: BlockTokens,
     pub(crate) config: Arc<Config>,
     /// What deduplication domains are derived from.
@@ -141,6 +144,7 @@ impl Storage {
             keys,
             sent: Arc::new(sent),
             progress: AllProgress::default(),
+            coming: Coming::default(),
             tokens: BlockTokens::new(secret),
             config: Arc::new(config),
             secret: secret.into(),

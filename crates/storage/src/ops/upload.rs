@@ -8,11 +8,12 @@ use std::{
 };
 
 use vmint_ids::{AccountId, SnapshotId, UploadId};
-use vmint_store::{Asked, TxError};
+use vmint_store::{Asked, Read, Tx, TxError};
 
 use super::{import::file_size, list::Page};
 use crate::{
-    Result, Storage, StorageError,
+    OverQuota, Result, Storage, StorageError,
+    quota::{Coming, Room},
     ranges::Ranges,
     store::{LEDGER, import_tasks, snapshots, uploads},
     upload::{Base, DIGEST_BLOCK, MAX_STRETCHES, MAX_UPLOADS, Upload, digest},
@@ -93,6 +94,7 @@ impl Storage {
         })
         .await?;
         let _listed = self.listing.read().await;
+        let (coming, limit) = (self.coming.clone(), self.config.quota.upload_bytes);
         let answer = self
             .records
             .commit(move |tx| {
@@ -117,6 +119,7 @@ impl Storage {
                         tx,
                         &Upload { id, account, file_bytes, durable, base, created_ms, expires_ms },
                     )?;
+                    within(tx, account, &coming, limit)?;
                     Ok(Answer { upload: id.to_string() })
                 })
             })
@@ -127,6 +130,20 @@ impl Storage {
         }
         let id = answer?.upload.parse().map_err(|_| StorageError::Damaged)?;
         self.upload(id, account)
+    }
+
+    /// Room in an account's quota for a file that comes in one go.
+    pub(super) async fn room_for(&self, account: AccountId, file_bytes: u64) -> Result<Room> {
+        let (coming, limit) = (self.coming.clone(), self.config.quota.upload_bytes);
+        // Taken first: of two that come at once, each sees the other.
+        let room = coming.take(account, file_bytes);
+        self.records.commit(move |tx| within(tx, account, &coming, limit)).await?;
+        Ok(room)
+    }
+
+    /// Bytes of an account's files on their way in.
+    pub(super) fn upload_bytes(&self, account: AccountId) -> Result<u64> {
+        bytes_of(self.records.store(), account, &self.coming)
     }
 
     pub(crate) fn upload(&self, id: UploadId, account: AccountId) -> Result<Upload> {
@@ -315,6 +332,25 @@ impl Sending {
     pub(crate) fn upload(&self) -> &Upload {
         &self.upload
     }
+}
+
+fn bytes_of(read: &impl Read, account: AccountId, coming: &Coming) -> Result<u64> {
+    let there = uploads::of_account(read, account, None, MAX_UPLOADS)?;
+    let sum = there.iter().fold(0, |sum: u64, one| sum.saturating_add(one.file_bytes));
+    Ok(sum.saturating_add(coming.of(account)))
+}
+
+/// Refuses what would give an account more files on their way in than it may have. Asked in a
+/// transaction, where what is begun has its record or its room already.
+fn within(
+    tx: &Tx<'_>,
+    account: AccountId,
+    coming: &Coming,
+    limit: u64,
+) -> Result<(), TxError<StorageError>> {
+    let bytes = bytes_of(tx, account, coming).map_err(TxError::Refused)?;
+    let checked = OverQuota::check("bytes of uploads", bytes, limit);
+    checked.map_err(|over| TxError::Refused(over.into()))
 }
 
 /// Writes zeros over what lies there.

@@ -11,6 +11,7 @@ pub(crate) struct Usage {
     pub(crate) snapshots: u64,
     pub(crate) volumes: u64,
     pub(crate) volume_bytes: u64,
+    pub(crate) upload_bytes: u64,
     pub(crate) stored_bytes: u64,
     pub(crate) chunks: u64,
 }
@@ -24,6 +25,7 @@ impl Storage {
             snapshots: held.snapshots,
             volumes: held.volumes,
             volume_bytes: held.volume_bytes,
+            upload_bytes: self.upload_bytes(account)?,
             ..Usage::default()
         };
         if operator {
