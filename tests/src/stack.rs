@@ -34,6 +34,8 @@ pub struct Setting {
     pub simulated: bool,
     /// What `vmint up` is told besides.
     pub args: Vec<&'static str>,
+    /// What the programs find in their environment besides.
+    pub env: Vec<(&'static str, &'static str)>,
 }
 
 /// An access key of an account in every region: id and secret.
@@ -99,6 +101,7 @@ impl Stack {
         if let Some(path) = &self.setting.path {
             command.env("PATH", path);
         }
+        command.envs(self.setting.env.iter().copied());
         command.stdin(Stdio::null()).stderr(log.try_clone().expect("a log of ours")).stdout(log);
         self.up = Some(command.spawn().expect("the binary can be run"));
         until("`vmint up` is ready", SOON, async || {
@@ -145,6 +148,7 @@ impl Stack {
         command.args(["serve", service, "--config"]);
         command.arg(self.data.join("settings").join(format!("{service}.toml")));
         command.current_dir(&self.data).stdin(Stdio::null());
+        command.envs(self.setting.env.iter().copied());
         command.stdout(log.try_clone().expect("the service's log")).stderr(log);
         self.served.insert(service, command.spawn().expect("the binary can be run"));
         self.back(service, 0).await;

@@ -1,6 +1,7 @@
 //! Storage and launcher die a hundred times while disks come in, are frozen, copied and
 //! collected and machines are launched: nothing that was answered is lost, and nothing is
-//! left that nobody knows of.
+//! left that nobody knows of. Once with blocks on the disk, and some times with blocks in a
+//! bucket.
 //!
 //! Proves: acknowledged means durable; a failed operation leaves nothing behind.
 
@@ -23,7 +24,10 @@ use vmint_api::{
 };
 use vmint_tests::{Account, SERVICES, SOON, Setting, Stack, new_request_id, until};
 
-const KILLS: u64 = 100;
+/// An S3 server, installed where the block store's own tests have it.
+#[path = "../../crates/blocks/tests/s3/server.rs"]
+mod s3;
+
 /// What an orphan may last.
 const SWEPT: Duration = Duration::from_secs(60);
 
@@ -111,9 +115,9 @@ async fn check(maker: &Account) -> CheckReport {
     panic!("a check ended without a report");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_kills_of_storage_and_launcher_lose_nothing_and_leave_nothing() {
-    let setting = Setting { simulated: true, ..Setting::default() };
+/// The services as a service manager would run them, which collect every second and keep
+/// nothing in the trash; `more` is put to storage's settings.
+async fn start(setting: Setting, more: &str) -> Stack {
     let mut stack = Stack::start_with(setting).await;
     // `up` would wait longer and longer before it starts what dies so often.
     stack.down().await;
@@ -125,11 +129,16 @@ async fn a_hundred_kills_of_storage_and_launcher_lose_nothing_and_leave_nothing(
         }
         _ => format!("{line}\n"),
     });
-    fs::write(&settings, lines.collect::<String>()).unwrap();
+    fs::write(&settings, lines.collect::<String>() + more).unwrap();
     for service in ["permissions", "catalog", "marketplace", "storage", "launcher", "gateway"] {
         stack.serve(service).await;
     }
     assert_eq!(SERVICES.len(), 6);
+    stack
+}
+
+/// Kills so often, and gives everything back at the end.
+async fn survives(stack: &mut Stack, kills: u64) {
     let maker = stack.account("maker");
     let root = maker.import("raw", 2 << 20, &disk(0)).await.unwrap().snapshot_id;
     let base = maker.register("base", &root).await.unwrap().image_id;
@@ -138,7 +147,7 @@ async fn a_hundred_kills_of_storage_and_launcher_lose_nothing_and_leave_nothing(
     book.images.insert(base.clone());
     book.instances.insert(machine.clone());
     let mut cut = 0;
-    for round in 1..=KILLS {
+    for round in 1..=kills {
         let (who, name) = (maker.clone(), format!("round-{round}"));
         let spare = |all: &BTreeSet<String>, not: &str| all.iter().rfind(|id| *id != not).cloned();
         let (image, instance) = (spare(&book.images, &base), spare(&book.instances, &machine));
@@ -176,8 +185,8 @@ async fn a_hundred_kills_of_storage_and_launcher_lose_nothing_and_leave_nothing(
             }
         }
     }
-    println!("{KILLS} kills, {cut} of them in the middle of a call");
-    assert!(cut > KILLS / 10, "hardly any kill met a call: {cut}");
+    println!("{kills} kills, {cut} of them in the middle of a call");
+    assert!(cut > kills / 10, "hardly any kill met a call: {cut}");
 
     // All that was answered comes about, and what was begun comes to its end.
     for image in &book.images {
@@ -247,4 +256,38 @@ async fn a_hundred_kills_of_storage_and_launcher_lose_nothing_and_leave_nothing(
     let volumes = stack.data().join("storage").join("volumes");
     let left = fs::read_dir(volumes).into_iter().flatten().count();
     assert_eq!(left, 0, "directories of volumes are left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_kills_of_storage_and_launcher_lose_nothing_and_leave_nothing() {
+    let setting = Setting { simulated: true, ..Setting::default() };
+    let mut stack = start(setting, "").await;
+    survives(&mut stack, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_with_blocks_in_a_bucket_lose_nothing_and_leave_no_object() {
+    // That it is not run for want of a server is in the log of skipped tests.
+    let Some(server) = tokio::task::spawn_blocking(s3::server).await.unwrap() else { return };
+    let setting = Setting {
+        simulated: true,
+        env: vec![("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s")],
+        ..Setting::default()
+    };
+    let bucket = format!(
+        "\n[bucket]\nname = \"packs\"\nregion = \"us-east-1\"\nendpoint = \"{}\"\n\
+         prefix = \"killed\"\ncache_bytes = 16777216\ndeadline_seconds = 20\n",
+        server.url
+    );
+    let mut stack = start(setting, &bucket).await;
+    survives(&mut stack, 21).await;
+    // Nor any pack or mark of one, there or on its way there.
+    let spool = stack.data().join("storage").join("blocks").join("spool");
+    until("no objects", SWEPT, async || {
+        let objects = tokio::task::spawn_blocking(|| server.objects("killed/")).await.unwrap();
+        assert!(objects.contains(&"killed/owner".to_owned()), "{objects:?}");
+        let spooled = fs::read_dir(&spool).unwrap().count();
+        (objects.len() == 1 && spooled == 0).then_some(())
+    })
+    .await;
 }

@@ -99,9 +99,13 @@ impl ObjectPacks {
                 let random = ring::rand::SystemRandom::new();
                 ring::rand::SecureRandom::fill(&random, &mut bytes).map_err(other)?;
                 let id = format!("{:032x}", u128::from_le_bytes(bytes));
-                let mut file = File::create(&path)?;
+                // Renamed to its place, so that a crash leaves a whole id or none.
+                let new = path.with_extension("new");
+                let mut file = File::create(&new)?;
                 file.write_all(id.as_bytes())?;
                 file.sync_all()?;
+                fs::rename(&new, &path)?;
+                File::open(&self.dir)?.sync_all()?;
                 id
             }
             Err(error) => return Err(error),
@@ -129,6 +133,15 @@ impl ObjectPacks {
 
     fn pack_key(&self, number: u32) -> Key {
         self.key(&format!("packs/{}", pack::name(number)))
+    }
+
+    /// Where it says since when a pack is in the trash.
+    fn mark_key(&self, number: u32, since: u64) -> Key {
+        self.key(&format!("trash/{number:08x}-{since}.pack"))
+    }
+
+    fn unmark(&self, number: u32, since: u64) -> io::Result<()> {
+        gone(self.wait(self.objects.delete(&self.mark_key(number, since))))
     }
 
     /// Runs a request to its end, or its deadline.
@@ -212,6 +225,13 @@ impl PackStore for ObjectPacks {
             let file = OpenOptions::new().read(true).write(true).open(&path)?;
             state.spool.insert(number, Arc::new(file));
             state.left.insert(number);
+        }
+        // The mark of a pack that went, whose own going a crash cut off: it must not be taken for
+        // a later pack's.
+        for (&number, since) in &since {
+            if !state.sizes.contains_key(&number) && !state.spool.contains_key(&number) {
+                self.unmark(number, *since)?;
+            }
         }
         let mut kept = Vec::new();
         for (&number, &bytes) in &state.sizes {
@@ -352,15 +372,11 @@ impl PackStore for ObjectPacks {
     }
 
     fn retire(&self, number: u32, since: u64) -> io::Result<()> {
-        let key = self.key(&format!("trash/{number:08x}-{since}.pack"));
+        let key = self.mark_key(number, since);
         self.wait(self.objects.put(&key, PutPayload::default())).map(drop)
     }
 
     fn delete(&self, number: u32) -> io::Result<()> {
-        let gone = |result: io::Result<()>| match result {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        };
         gone(self.wait(self.objects.delete(&self.pack_key(number))))?;
         let mark = format!("{number:08x}-");
         for (name, _) in self.names("trash")? {
@@ -390,6 +406,14 @@ impl Drop for ObjectPacks {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+/// Takes what is not there for gone.
+fn gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
     }
 }
 
