@@ -63,6 +63,8 @@ pub enum StorageError {
     Fetch { url: String, why: String },
     #[error("it was cancelled")]
     Cancelled,
+    #[error("the service is stopping: ask again in a moment")]
+    Stopping,
     #[error("snapshot {id} is needed by image {image}: deregister that first")]
     InUse { id: SnapshotId, image: ImageId },
     #[error("snapshot {id} is not complete: wait for it, or see its state's reason")]
@@ -284,6 +286,7 @@ impl Describe for StorageError {
                 fault(Kind::Precondition, Reason::InstanceWithoutVolumes)
                     .with("instance_id", instance)
             }
+            Self::Stopping => fault(Kind::Unavailable, Reason::ServiceStopping),
             Self::Busy { id } => fault(Kind::Unavailable, Reason::VolumeBusy)
                 .with("volume_id", id)
                 .retry_after(std::time::Duration::from_secs(2)),

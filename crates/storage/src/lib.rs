@@ -94,7 +94,7 @@ pub use provider::{FileKeys, KeyProvider};
 pub use quota::{OverQuota, Quota};
 pub use sharing::Sharing;
 pub use snapshot::{
-    Blocks as SentBlocks, Consistency, Content, Far, Making, Remote, Seal, Snapshot,
+    Blocks as SentBlocks, Consistency, Content, Copied, Far, Making, Remote, Seal, Snapshot,
     SnapshotState,
 };
 pub use tag::{BadTag, MAX_TAGS, Tags};

@@ -80,6 +80,8 @@ pub enum Making {
     Blocks(Blocks),
     /// A snapshot of another region.
     Remote(Remote),
+    /// A content of this one, to be encrypted anew.
+    Cover(Content),
 }
 
 /// A snapshot of another region.
@@ -112,6 +114,15 @@ pub struct Blocks {
     pub timeout_ms: u64,
     /// All have come.
     pub complete: bool,
+}
+
+/// What a copy is to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// What the source does.
+    Same { content: Content, seal: Option<Seal> },
+    /// The same, encrypted with another data key; that takes its time.
+    Anew { source: Content, seal: Seal },
 }
 
 /// The frozen content of a disk, and who needs it.
@@ -174,16 +185,18 @@ impl Snapshot {
     /// Another one for `account`, of `content` under `seal`, with nothing else
     /// taken over but what sells with the data.
     #[must_use]
-    pub fn copied(
-        &self,
-        id: SnapshotId,
-        account: AccountId,
-        content: Content,
-        seal: Option<Seal>,
-    ) -> Self {
+    pub fn copied(&self, id: SnapshotId, account: AccountId, holds: Copied) -> Self {
         let mut copy = Self::pending(id, account, self.size_bytes, self.consistency);
-        copy.state = SnapshotState::Completed(content);
-        copy.seal = seal;
+        match holds {
+            Copied::Same { content, seal } => {
+                copy.state = SnapshotState::Completed(content);
+                copy.seal = seal;
+            }
+            Copied::Anew { source, seal } => {
+                copy.making = Some(Making::Cover(source));
+                copy.seal = Some(seal);
+            }
+        }
         copy.product_codes.clone_from(&self.product_codes);
         copy.pause_micros = self.pause_micros;
         copy
@@ -221,9 +234,20 @@ impl Snapshot {
     /// Everything that must stay in the block store for it.
     pub(crate) fn needed(&self) -> Option<Content> {
         match &self.making {
-            Some(Making::Blocks(blocks)) if self.state == SnapshotState::Pending => blocks.base,
-            _ => self.content(),
+            _ if self.state != SnapshotState::Pending => self.content(),
+            Some(Making::Blocks(blocks)) => blocks.base,
+            Some(Making::Cover(source)) => Some(*source),
+            _ => None,
         }
+    }
+
+    /// Whose data keys it needs: that of what it holds, and that of what it is made of.
+    pub(crate) fn lineages(&self) -> BTreeSet<LineageId> {
+        let of = match &self.making {
+            Some(Making::Cover(source)) => source.lineage,
+            _ => None,
+        };
+        of.into_iter().chain(self.seal.map(|seal| seal.lineage)).collect()
     }
 
     /// The content, once there is one.

@@ -312,7 +312,9 @@ async fn a_data_key_goes_with_the_last_that_needs_it() {
         ..Default::default()
     };
     let sealed = running.snapshots.copy_snapshot(from(ANN, copy(&source))).await.unwrap();
-    let sealed = sealed.into_inner().snapshot.unwrap().snapshot_id;
+    let sealed = sealed.into_inner().snapshot.unwrap();
+    assert!(sealed.encrypted);
+    let sealed = running.settled(ANN, &sealed.snapshot_id).await.snapshot_id;
     let with = keys();
     // A second snapshot and a volume of the same lineage.
     let again = running.snapshots.copy_snapshot(from(ANN, copy(&sealed))).await.unwrap();
@@ -334,4 +336,61 @@ async fn a_data_key_goes_with_the_last_that_needs_it() {
     assert_eq!(keys().len(), with.len() - 1, "nothing needs it");
     assert_same(&running.content(&source).await, &disk);
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_under_another_key_outlives_its_source_and_a_restart() {
+    let place = Place::new();
+    let mut running = place.start().await;
+    let disk = noise(7, 24 * MIB);
+    let plain = running.import(&disk).await.snapshot_id;
+    let copy = |source: &str, key: &str| pb::CopySnapshotRequest {
+        source_snapshot_id: source.to_owned(),
+        encrypted: true,
+        kms_key_id: key.to_owned(),
+        request_id: format!("{source} {key}"),
+        ..Default::default()
+    };
+    let begun = running.snapshots.copy_snapshot(from(ANN, copy(&plain, ""))).await.unwrap();
+    let first = begun.into_inner().snapshot.unwrap().snapshot_id;
+    assert_eq!(running.settled(ANN, &first).await.state(), pb::SnapshotState::Completed);
+    let data_keys = || {
+        let mut all = Vec::new();
+        files(&place.path().join("storage-keys"), &mut all);
+        all.len()
+    };
+    let key = new_key(&mut running, ANN).await;
+    let before = data_keys();
+    let begun = running.snapshots.copy_snapshot(from(ANN, copy(&first, &key))).await.unwrap();
+    let second = begun.into_inner().snapshot.unwrap();
+    assert_eq!((second.encrypted, &second.kms_key_id), (true, &key));
+    // What it is made of goes, and the service too, wherever it is.
+    running.delete(&first).await.unwrap();
+    running.stop().await;
+    let mut running = place.start().await;
+    running.collect().await;
+    // Asked again it is the same.
+    let again = running.snapshots.copy_snapshot(from(ANN, copy(&first, &key))).await.unwrap();
+    assert_eq!(again.into_inner().snapshot.unwrap().snapshot_id, second.snapshot_id);
+    let made = running.settled(ANN, &second.snapshot_id).await;
+    assert_eq!((made.state(), made.progress_percent), (pb::SnapshotState::Completed, 100));
+    assert!(made.new_bytes >= 24 * MIB as i64, "{made:?}");
+    assert_same(&running.content(&second.snapshot_id).await, &disk);
+    // The data key of what it was made of has gone with the last that needed it.
+    running.storage.tend_keys().await.unwrap();
+    assert_eq!(data_keys(), before);
+    // One that goes before it is made leaves nothing.
+    let begun = running.snapshots.copy_snapshot(from(ANN, copy(&plain, &key))).await.unwrap();
+    let third = begun.into_inner().snapshot.unwrap().snapshot_id;
+    running.delete(&third).await.unwrap();
+    for id in [&plain, &second.snapshot_id] {
+        running.delete(id).await.unwrap();
+    }
+    for _ in 0..1000 {
+        if running.collect().await.chunks == 0 {
+            return running.stop().await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("chunks are left: {:?}", running.stats());
 }

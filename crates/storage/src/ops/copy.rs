@@ -10,13 +10,15 @@ use crate::{
     Result, Snapshot, Storage, StorageError,
     key::Wish,
     snapshot::SnapshotState,
-    store::{boot_sets, fence, held, snapshots},
+    store::{fence, held, snapshots},
     tag::Tags,
 };
 
 impl Storage {
     /// Makes `(source, copy)` pairs for `account`. Costs no space where both name the same tree,
-    /// and either may go without the other; what is to be encrypted otherwise is chunked anew.
+    /// and either may go without the other; what is to be encrypted otherwise is chunked anew,
+    /// and answered when that is done. It goes on when the caller stops waiting; asked again, it
+    /// waits for what is under way.
     pub(crate) async fn ensure_copies(
         &self,
         step: Step,
@@ -26,19 +28,19 @@ impl Storage {
         (description, tags): (String, Tags),
         wish: Wish,
     ) -> Result<Vec<Snapshot>> {
-        // Encrypting anew takes its time, so it is done first; a pin keeps it until the commit.
         let (mut covered, wish) = (HashMap::new(), self.wished(account, wish)?);
         for (source, id) in &pairs {
             let store = self.records.store();
             if snapshots::find(store, *id)?.is_none()
                 && let Some(source) = snapshots::find(store, *source)?
             {
-                covered.insert(*id, self.cover(&source, account, wish).await?);
+                covered.insert(*id, self.covering(&source, account, wish).await?);
             }
         }
-        let _listed = self.listing.read().await;
+        let listed = self.listing.read().await;
         let quota = self.config.quota;
-        self.records
+        let begun: Vec<Snapshot> = self
+            .records
             .commit(move |tx| {
                 fence(tx, step.epoch)?;
                 let mut copies = Vec::new();
@@ -54,22 +56,31 @@ impl Storage {
                         let id = source.id;
                         return Err(TxError::Refused(StorageError::NotCompleted { id }));
                     }
-                    let cover = covered.get(&id);
-                    let cover =
-                        cover.ok_or(TxError::Refused(StorageError::NoSuchSnapshot { id }))?;
-                    let mut copy = source.copied(id, account, cover.content, cover.seal);
+                    let holds = covered.get(&id).copied();
+                    let holds =
+                        holds.ok_or(TxError::Refused(StorageError::NoSuchSnapshot { id }))?;
+                    let mut copy = source.copied(id, account, holds);
                     copy.description.clone_from(&description);
                     copy.tags.clone_from(&tags);
                     copy.images.insert(image);
                     copy.created_ms = tx.now_ms();
                     snapshots::put(tx, &copy)?;
-                    boot_sets::inherit(tx, &cover.content, cover.boot.as_ref())?;
                     copies.push(copy);
                 }
                 held::within(tx, account, &quota)?;
-                Ok((copies, covered))
+                Ok(copies)
             })
-            .await
-            .map(|(copies, _)| copies)
+            .await?;
+        drop(listed);
+        let work = begun.into_iter().map(|copy| self.tasks.spawn(self.clone().cover_on(copy.id)));
+        let mut made = Vec::new();
+        for work in work.collect::<Vec<_>>() {
+            let copy = work.await??;
+            if copy.content().is_none() {
+                return Err(StorageError::NotCompleted { id: copy.id });
+            }
+            made.push(copy);
+        }
+        Ok(made)
     }
 }

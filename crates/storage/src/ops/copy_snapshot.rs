@@ -7,8 +7,8 @@ use super::create_snapshot::Labels;
 use crate::{
     Result, Snapshot, Storage, StorageError,
     key::Wish,
-    snapshot::SnapshotState,
-    store::{LEDGER, boot_sets, held, snapshots},
+    snapshot::{Copied, SnapshotState},
+    store::{LEDGER, held, snapshots},
 };
 
 /// What the ledger keeps.
@@ -21,7 +21,7 @@ struct Made {
 impl Storage {
     /// Copies a snapshot that `account` may read. Costs no space where both
     /// name the same tree, and either may go without the other; what is to be
-    /// encrypted otherwise is chunked anew.
+    /// encrypted otherwise is pending until it is chunked anew.
     pub(crate) async fn copy_snapshot(
         &self,
         account: AccountId,
@@ -30,13 +30,29 @@ impl Storage {
         labels: Labels,
         asked: Asked,
     ) -> Result<Snapshot> {
-        // Encrypting anew takes its time, so it is done first; a pin keeps it
-        // until the commit.
+        let before = asked.clone();
+        let answered: Option<Made> =
+            self.records.commit(move |tx| LEDGER.answered(tx, &before)).await?;
+        let made = match answered {
+            Some(made) => made,
+            None => self.begin_copy(account, source, wish, labels, asked).await?,
+        };
+        let id = made.snapshot.parse().map_err(|_| StorageError::Damaged)?;
+        self.snapshot(id, account)
+    }
+
+    async fn begin_copy(
+        &self,
+        account: AccountId,
+        source: SnapshotId,
+        wish: Wish,
+        labels: Labels,
+        asked: Asked,
+    ) -> Result<Made> {
         let found = snapshots::readable(self.records.store(), source, account)?;
-        let cover = self.cover(&found, account, self.wished(account, wish)?).await?;
-        let (content, seal, boot) = (cover.content, cover.seal, cover.boot.clone());
+        let holds = self.covering(&found, account, self.wished(account, wish)?).await?;
         let _listed = self.listing.read().await;
-        let quota = self.config.quota;
+        let (quota, drawn) = (self.config.quota, SnapshotId::random());
         let made = self
             .records
             .commit(move |tx| {
@@ -47,20 +63,19 @@ impl Storage {
                         let id = source.id;
                         return Err(TxError::Refused(StorageError::NotCompleted { id }));
                     }
-                    let id = SnapshotId::random();
-                    let mut copy = source.copied(id, account, content, seal);
+                    let mut copy = source.copied(drawn, account, holds);
                     copy.description = labels.description;
                     copy.tags = labels.tags;
                     copy.created_ms = tx.now_ms();
                     snapshots::put(tx, &copy)?;
-                    boot_sets::inherit(tx, &content, boot.as_ref())?;
                     held::within(tx, account, &quota)?;
                     Ok(Made { snapshot: copy.id.to_string() })
                 })
             })
             .await?;
-        drop(cover);
-        let id = made.snapshot.parse().map_err(|_| StorageError::Damaged)?;
-        self.snapshot(id, account)
+        if made.snapshot == drawn.to_string() && matches!(holds, Copied::Anew { .. }) {
+            self.tasks.spawn(self.clone().cover_alone(drawn));
+        }
+        Ok(made)
     }
 }

@@ -251,6 +251,9 @@ impl Storage {
                 Some(Making::Remote(_)) => {
                     self.tasks.spawn(self.clone().make_of_remote(snapshot));
                 }
+                Some(Making::Cover(_)) => {
+                    self.tasks.spawn(self.clone().cover_alone(id));
+                }
                 // A saga asks for it again.
                 None => {}
             }

@@ -6,6 +6,7 @@ use vmint_store::{Asked, TxError};
 use crate::{
     Result, Storage, StorageError, Volume,
     key::Wish,
+    snapshot::Copied,
     store::{LEDGER, held, snapshots, volumes},
     volume::Begin,
 };
@@ -50,7 +51,8 @@ impl Storage {
                     let mut source = source.transpose().map_err(TxError::Refused)?;
                     if let (Some(source), Some((content, seal))) = (&mut source, over) {
                         // Under a key of the account's own, if it is to be.
-                        *source = source.copied(source.id, account, content, seal);
+                        let holds = Copied::Same { content, seal };
+                        *source = source.copied(source.id, account, holds);
                     }
                     let id = VolumeId::random();
                     let mut volume = Volume::begun(id, account, begin, source.as_ref())

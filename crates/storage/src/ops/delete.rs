@@ -31,7 +31,7 @@ impl Storage {
                         return Err(TxError::Refused(StorageError::InUse { id, image }));
                     }
                     snapshots::remove(tx, id)?;
-                    let_go(tx, snapshot.seal)?;
+                    let_go(tx, snapshot.lineages())?;
                     Ok(Done {})
                 })
             })

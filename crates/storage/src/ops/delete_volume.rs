@@ -33,7 +33,7 @@ impl Storage {
                         return Err(TxError::Refused(error));
                     }
                     volumes::remove(tx, id)?;
-                    let_go(tx, volume.seal)?;
+                    let_go(tx, volume.seal.map(|seal| seal.lineage))?;
                     Ok(Done {})
                 })
             })

@@ -155,7 +155,7 @@ impl Storage {
                 for disk in &task.disks {
                     let made = snapshots::find(tx, disk.snapshot).map_err(TxError::Refused)?;
                     snapshots::remove(tx, disk.snapshot)?;
-                    let_go(tx, made.and_then(|snapshot| snapshot.seal))?;
+                    let_go(tx, made.into_iter().flat_map(|snapshot| snapshot.lineages()))?;
                 }
                 if task.state == TaskState::Active {
                     task.message = why;

@@ -226,13 +226,19 @@ impl Storage {
     }
 }
 
-/// Has the data key go if what went was the last that needed it. Asked in the
+/// Has data keys go that what went was the last to need. Asked in the
 /// commit that removes a snapshot or volume, after the removal.
 pub(super) fn let_go(
     tx: &mut vmint_store::Tx<'_>,
-    seal: Option<Seal>,
+    of: impl IntoIterator<Item = LineageId>,
 ) -> Result<(), TxError<StorageError>> {
-    let Some(Seal { lineage, .. }) = seal else { return Ok(()) };
+    of.into_iter().try_for_each(|lineage| let_one_go(tx, lineage))
+}
+
+fn let_one_go(
+    tx: &mut vmint_store::Tx<'_>,
+    lineage: LineageId,
+) -> Result<(), TxError<StorageError>> {
     let needed = |read: &vmint_store::Tx<'_>| {
         Ok::<_, StorageError>(
             !snapshots::of_lineage(read, lineage, 1)?.is_empty()

@@ -98,7 +98,7 @@ fn release_some(
             let goes = undo || at.delete_on_termination;
             if goes {
                 volumes::remove(tx, volume.id)?;
-                let_go(tx, volume.seal)?;
+                let_go(tx, volume.seal.map(|seal| seal.lineage))?;
             } else {
                 volumes::put(tx, &volume)?;
             }

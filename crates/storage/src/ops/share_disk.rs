@@ -9,7 +9,7 @@ use crate::{
     Result, Storage, StorageError,
     import_task::{Made, Task},
     key::Wish,
-    snapshot::Consistency,
+    snapshot::{Consistency, Copied},
     store::{boot_sets, held, import_tasks, snapshots},
 };
 
@@ -37,7 +37,7 @@ impl Storage {
             let (image, description) = (task.image, task.description.clone());
             let snapshot_tags = task.snapshot_tags.clone();
             let disk = task.disks.get_mut(n).ok_or(TxError::Refused(StorageError::Damaged))?;
-            let mut snapshot = original.copied(disk.snapshot, account, content, seal);
+            let mut snapshot = original.copied(disk.snapshot, account, Copied::Same { content, seal });
             snapshot.consistency = Consistency::Imported;
             snapshot.description = description;
             snapshot.tags = snapshot_tags;

@@ -64,7 +64,7 @@ impl Storage {
                     snapshot.images.remove(&image);
                     if delete && snapshot.images.is_empty() {
                         snapshots::remove(tx, snapshot.id)?;
-                        let_go(tx, snapshot.seal)?;
+                        let_go(tx, snapshot.lineages())?;
                         deleted.push(snapshot.id);
                     } else {
                         snapshots::put(tx, &snapshot)?;
@@ -118,7 +118,7 @@ impl Storage {
                         let found = snapshots::find(tx, id).map_err(TxError::Refused)?;
                         let Some(snapshot) = found else { continue };
                         snapshots::remove(tx, id)?;
-                        let_go(tx, snapshot.seal)?;
+                        let_go(tx, snapshot.lineages())?;
                     }
                     Ok(())
                 })

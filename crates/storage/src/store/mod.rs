@@ -26,7 +26,7 @@ pub(crate) static SNAPSHOTS: Table<SnapshotId, SnapshotRecord> = Table::new("sna
     .with_index("image", |_, record: &SnapshotRecord| {
         record.images.iter().map(|image| image.clone().into_bytes()).collect()
     })
-    .with_index("lineage", |_, record: &SnapshotRecord| record.readable_lineage())
+    .with_index("lineage", |_, record: &SnapshotRecord| record.readable_lineages())
     .with_index("grantee", |_, record: &SnapshotRecord| {
         let Some(sharing) = &record.sharing else { return Vec::new() };
         let public = sharing.public.then(|| EVERYBODY.to_owned());

@@ -81,6 +81,9 @@ pub(crate) struct SnapshotRecord {
     /// While it is pending, of a snapshot of another region.
     #[prost(message, optional, tag = "60")]
     remote: Option<RemoteRecord>,
+    /// While it is pending, of a content to be encrypted anew.
+    #[prost(message, optional, tag = "70")]
+    cover: Option<ContentRecord>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -165,10 +168,12 @@ impl TryFrom<&ContentRecord> for Content {
 }
 
 impl SnapshotRecord {
-    /// Whose data key it needs; none if it has failed, as it then needs nothing.
-    pub(crate) fn readable_lineage(&self) -> Vec<Vec<u8>> {
-        let seal = self.seal.iter().filter(|_| self.state != 3);
-        seal.map(|seal| seal.lineage.clone().into_bytes()).collect()
+    /// Whose data keys it needs; none if it has failed, as it then needs nothing.
+    pub(crate) fn readable_lineages(&self) -> Vec<Vec<u8>> {
+        let seal = self.seal.iter().map(|seal| &seal.lineage);
+        let of = self.cover.iter().map(|of| &of.lineage).filter(|lineage| !lineage.is_empty());
+        let needed = seal.chain(of).filter(|_| self.state != 3);
+        needed.map(|lineage| lineage.clone().into_bytes()).collect()
     }
 }
 
@@ -236,6 +241,10 @@ impl From<&Snapshot> for SnapshotRecord {
                     image: remote.image.map(|id| id.to_string()).unwrap_or_default(),
                     snapshot: remote.snapshot.to_string(),
                 }),
+                _ => None,
+            },
+            cover: match &snapshot.making {
+                Some(Making::Cover(source)) => Some(source.into()),
                 _ => None,
             },
         }
@@ -310,7 +319,10 @@ impl TryFrom<&SnapshotRecord> for Snapshot {
                     image: optional(&remote.image)?,
                     snapshot: parse(&remote.snapshot)?,
                 })),
-                (None, None, None) => None,
+                (None, None, None) => {
+                    let source = record.cover.as_ref().map(Content::try_from).transpose()?;
+                    source.map(Making::Cover)
+                }
             },
             far: Far::default(),
         })

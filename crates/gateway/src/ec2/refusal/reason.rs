@@ -197,7 +197,7 @@ fn storage(reason: StorageErrorReason) -> Option<Code> {
         R::ConflictingBlockUpdate | R::WriteRequestTimeout | R::SnapshotNotPending => {
             Code::IncorrectState
         }
-        R::VolumeBusy => Code::Unavailable,
+        R::VolumeBusy | R::ServiceStopping => Code::Unavailable,
         R::BucketNotFound
         | R::BucketDenied
         | R::ObjectNotFound
