@@ -1,14 +1,16 @@
 //! Ingest beside its limits, in interleaved rounds of one run: `cargo bench -p vmint-blocks`.
 //!
-//! The data are files of this machine (libraries and programs), the limits BLAKE3 and zstd 1 of
-//! 64 KiB pieces on all cores without any disk, and BLAKE3 alone for a content that is known.
+//! The data are files of this machine (libraries and programs) put together in one that is in the
+//! page cache, the limits BLAKE3 and zstd 1 of 64 KiB pieces in memory on all cores without any
+//! disk, and BLAKE3 alone for a content that is known.
 
 // Rates and sizes of a bench need no exact numbers.
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 
 use std::{
-    fs,
+    fs::{self, File},
     hint::black_box,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -25,7 +27,7 @@ const PIECE: usize = 64 << 10;
 const ROUNDS: usize = 5;
 
 fn main() {
-    let data = Arc::new(data());
+    let data = data();
     let mib = data.len() as f64 / f64::from(1 << 20);
     let cores = thread::available_parallelism().map_or(2, usize::from);
     println!("{mib:.0} MiB of files, {cores} cores, load {}", load());
@@ -34,14 +36,15 @@ fn main() {
     for _ in 0..ROUNDS {
         times[0].push(measure(|| limit(&data, cores, true)));
         let dir = tempfile::tempdir_in("target").or_else(|_| tempfile::tempdir()).expect("a place");
-        let store = BlockStore::open(dir.path(), Options::default()).expect("a store");
+        let source = dir.path().join("source");
+        fs::write(&source, &data).expect("room");
+        let source = Arc::new(File::open(source).expect("written above"));
+        source.sync_all().expect("room");
+        let store = BlockStore::open(&dir.path().join("store"), Options::default());
+        let store = store.expect("a store");
         let ingest = || {
-            let (size, data) = (data.len() as u64, data.clone());
-            let read = move |at: u64, out: &mut [u8]| {
-                let at = at as usize;
-                out.copy_from_slice(&data[at..at + out.len()]);
-                Ok(())
-            };
+            let (size, source) = (data.len() as u64, source.clone());
+            let read = move |at: u64, out: &mut [u8]| source.read_exact_at(out, at);
             let all = [Ok(0..size)];
             let done = store.ingest_from(domain, size, all, Arc::new(read), &mut |_| true);
             done.expect("durable")
@@ -51,7 +54,8 @@ fn main() {
         times[3].push(measure(|| assert_eq!(ingest().new_bytes, 0)));
         let sealed = ingest();
         drop(store);
-        let store = BlockStore::open(dir.path(), Options::default()).expect("a store");
+        let store = BlockStore::open(&dir.path().join("store"), Options::default());
+        let store = store.expect("a store");
         let tree = store.tree(domain, sealed.root, sealed.size_bytes);
         let mut out = vec![0; 1 << 20];
         times[4].push(measure(|| {

@@ -106,10 +106,10 @@ impl Part {
 
     fn store(&self, store: &Inner, keys: &Keys, read: &Reader) -> Result<Done> {
         thread_local! {
-            static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+            static BYTES: RefCell<Buffer> = const { RefCell::new(Buffer::new()) };
         }
         BYTES.with_borrow_mut(|bytes| {
-            bytes.clear();
+            bytes.wipe();
             let mut cutting = Cutting { bytes, pieces: Vec::new(), open: None, at: 0 };
             let (mut cutter, mut done) = (Cutter::default(), Done::default());
             for range in &self.ranges {
@@ -118,7 +118,7 @@ impl Part {
                 while next < range.end {
                     let blocks = usize::from(range.end - next).min(READ / BLOCK);
                     self.fill(cutting.bytes, next, blocks, read)?;
-                    let from = cutting.bytes.len() - blocks * BLOCK;
+                    let from = cutting.bytes.len - blocks * BLOCK;
                     for n in 0..blocks {
                         cutting.block(self.region, &mut cutter, from + n * BLOCK);
                     }
@@ -136,13 +136,13 @@ impl Part {
 
     /// Puts the next `blocks` from block `at` behind `bytes`; what lies behind the content's end
     /// is zero.
-    fn fill(&self, bytes: &mut Vec<u8>, at: u16, blocks: usize, read: &Reader) -> Result<()> {
-        let (from, offset) = (bytes.len(), self.region * REGION + u64::from(at) * BLOCK as u64);
-        bytes.resize(from + blocks * BLOCK, 0);
+    fn fill(&self, bytes: &mut Buffer, at: u16, blocks: usize, read: &Reader) -> Result<()> {
+        let offset = self.region * REGION + u64::from(at) * BLOCK as u64;
         let there = usize::try_from(self.size - offset).unwrap_or(usize::MAX);
-        let there = there.min(blocks * BLOCK);
-        read(offset, &mut bytes[from..from + there]).map_err(BlocksError::Source)?;
-        bytes[from + there..].fill(0);
+        let room = bytes.grow(blocks * BLOCK);
+        let (live, beyond) = room.split_at_mut(there.min(blocks * BLOCK));
+        read(offset, live).map_err(BlocksError::Source)?;
+        beyond.fill(0);
         Ok(())
     }
 }
@@ -150,6 +150,46 @@ impl Part {
 impl fmt::Debug for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Part").field("region", &self.region).finish_non_exhaustive()
+    }
+}
+
+/// Bytes that are read over one another, so that they stay in a core's own cache and are cleared
+/// once, not before each read.
+struct Buffer {
+    bytes: Vec<u8>,
+    /// What is held; behind it lies what was held before.
+    len: usize,
+}
+
+impl Buffer {
+    const fn new() -> Self {
+        Self { bytes: Vec::new(), len: 0 }
+    }
+
+    /// Leaves nothing of another content for a reader that fills less than it was given.
+    fn wipe(&mut self) {
+        self.bytes.clear();
+        self.len = 0;
+    }
+
+    /// Room behind what is held, with zeros or bytes of the same region in it.
+    fn grow(&mut self, more: usize) -> &mut [u8] {
+        let from = self.len;
+        self.len += more;
+        if self.bytes.len() < self.len {
+            self.bytes.resize(self.len, 0);
+        }
+        &mut self.bytes[from..self.len]
+    }
+
+    fn held(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    /// Lets go of all before `from`.
+    fn keep(&mut self, from: usize) {
+        self.bytes.copy_within(from..self.len, 0);
+        self.len -= from;
     }
 }
 
@@ -164,7 +204,7 @@ struct Open {
 
 /// Cuts what lies in a buffer, where it lies.
 struct Cutting<'a> {
-    bytes: &'a mut Vec<u8>,
+    bytes: &'a mut Buffer,
     pieces: Vec<Piece>,
     open: Option<Open>,
     /// The next block.
@@ -182,7 +222,7 @@ impl Cutting<'_> {
                     self.close(region);
                     break;
                 }
-                self.bytes.resize(self.bytes.len() + BLOCK, 0);
+                self.bytes.grow(BLOCK).fill(0);
             }
         }
         self.at = to;
@@ -190,7 +230,7 @@ impl Cutting<'_> {
 
     /// Takes the block at byte `from` of the buffer.
     fn block(&mut self, region: u64, cutter: &mut Cutter, from: usize) {
-        let block = &self.bytes[from..from + BLOCK];
+        let block = &self.bytes.held()[from..from + BLOCK];
         if is_zero(block) {
             if cutter.zero() {
                 self.close(region);
@@ -219,12 +259,10 @@ impl Cutting<'_> {
     /// Stores the chunks that are complete and keeps the bytes of the one that is not.
     fn flush(&mut self, store: &Inner, keys: &Keys, done: &mut Done) -> Result<()> {
         if !self.pieces.is_empty() {
-            work::process(store, keys, self.bytes, &self.pieces, done)?;
+            work::process(store, keys, self.bytes.held(), &self.pieces, done)?;
             self.pieces.clear();
         }
-        let keep = self.open.as_ref().map_or(self.bytes.len(), |open| open.from);
-        self.bytes.copy_within(keep.., 0);
-        self.bytes.truncate(self.bytes.len() - keep);
+        self.bytes.keep(self.open.as_ref().map_or(self.bytes.len, |open| open.from));
         if let Some(open) = &mut self.open {
             open.from = 0;
         }

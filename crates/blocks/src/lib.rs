@@ -17,6 +17,7 @@
 //! and `trash/*.pack`; of one in a bucket `spool`, `footers`, `cache` and `store-id`.
 
 mod ahead;
+mod behind;
 mod cache;
 mod collect;
 mod cut;

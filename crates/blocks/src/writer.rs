@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use crate::{
     BlocksError, Result,
+    behind::{Behind, STRETCH},
     index::Loc,
     pack::{self, Listed, PACK_HEADER, Record},
     packs::{Appended, PackStore},
@@ -18,6 +19,8 @@ struct Open {
     file: Arc<File>,
     at: u64,
     synced: u64,
+    /// Up to where the disk was set to work.
+    asked: u64,
     listed: Vec<Listed>,
     /// Of those, how many a mark lists.
     marked: usize,
@@ -39,13 +42,13 @@ pub(crate) struct Writer {
     packs: Arc<dyn PackStore>,
     pack_bytes: u64,
     state: Mutex<State>,
-    syncing: Mutex<()>,
+    behind: Behind,
 }
 
 impl Writer {
     pub(crate) fn new(packs: Arc<dyn PackStore>, pack_bytes: u64, next: u32) -> Self {
-        let state = State { next, ..State::default() };
-        Self { packs, pack_bytes, state: Mutex::new(state), syncing: Mutex::default() }
+        let state = Mutex::new(State { next, ..State::default() });
+        Self { packs, pack_bytes, state, behind: Behind::new(File::sync_data) }
     }
 
     /// Appends those of `records` (each with its place in `bytes`) that `wanted` still wants and
@@ -78,7 +81,7 @@ impl Writer {
             &picked
         };
         if state.open.as_ref().is_some_and(|open| open.at >= self.pack_bytes) {
-            seal(&mut state)?;
+            self.seal(&mut state)?;
         }
         if state.open.is_none() {
             added(self.create(&mut state)?);
@@ -96,6 +99,7 @@ impl Writer {
             placed(record, Loc::new(open.pack, offset, stored, raw));
             open.at += Record::size(stored);
         }
+        self.write_behind(open, STRETCH);
         Ok(bytes.len() as u64)
     }
 
@@ -104,14 +108,14 @@ impl Writer {
         let file = self.packs.create(number).map_err(BlocksError::io("making a pack"))?;
         state.next += 1;
         let (file, at) = (Arc::new(file), PACK_HEADER as u64);
-        let open = Open { pack: number, file, at, synced: 0, listed: Vec::new(), marked: 0 };
-        state.open = Some(open);
+        let listed = Vec::new();
+        state.open = Some(Open { pack: number, file, at, synced: 0, asked: at, listed, marked: 0 });
         Ok(number)
     }
 
     /// Makes everything appended so far durable. Callers at the same moment share the work.
     pub(crate) fn sync(&self) -> Result<()> {
-        let _turn = self.syncing.lock();
+        let mut disk = self.behind.disk();
         let whole = self.packs.takes_whole_packs();
         let (packs, at) = {
             let mut state = self.state.lock();
@@ -119,7 +123,7 @@ impl Writer {
                 return Err(BlocksError::Poisoned);
             }
             if whole {
-                seal(&mut state)?;
+                self.seal(&mut state)?;
             } else if let Some(open) = &mut state.open {
                 mark(open)?;
             }
@@ -128,7 +132,10 @@ impl Writer {
             packs.extend(open.map(|open| (open.pack, open.file.clone())));
             (packs, open.map(|open| (open.pack, open.at)))
         };
-        let done = self.packs.sync(&packs);
+        let done = match disk.lost.take() {
+            Some(error) => Err(error),
+            None => self.packs.sync(&packs),
+        };
         let mut state = self.state.lock();
         if let Err(error) = done {
             if whole {
@@ -150,7 +157,30 @@ impl Writer {
 
     /// Ends the pack that grows, so that it can be collected.
     pub(crate) fn rotate(&self) -> Result<()> {
-        seal(&mut self.state.lock())
+        self.seal(&mut self.state.lock())
+    }
+
+    fn seal(&self, state: &mut State) -> Result<()> {
+        let Some(open) = &state.open else { return Ok(()) };
+        let footer = pack::footer(&open.listed, open.at);
+        if let Err(error) = open.file.write_all_at(&footer, open.at) {
+            let _ = open.file.set_len(open.at);
+            return Err(BlocksError::io("sealing a pack")(error));
+        }
+        if let Some(mut open) = state.open.take() {
+            self.write_behind(&mut open, STRETCH / 4);
+            state.unsynced.push((open.pack, open.file));
+        }
+        Ok(())
+    }
+
+    /// Sets the disk to work on a pack if it was not for `least` bytes. An object store takes
+    /// packs as a whole, when they are promised.
+    fn write_behind(&self, open: &mut Open, least: u64) {
+        if open.at - open.asked >= least && !self.packs.takes_whole_packs() {
+            open.asked = open.at;
+            self.behind.ask((open.pack, open.file.clone()));
+        }
     }
 
     /// The pack that grows.
@@ -180,15 +210,53 @@ fn mark(open: &mut Open) -> Result<()> {
     Ok(())
 }
 
-fn seal(state: &mut State) -> Result<()> {
-    let Some(open) = &state.open else { return Ok(()) };
-    let footer = pack::footer(&open.listed, open.at);
-    if let Err(error) = open.file.write_all_at(&footer, open.at) {
-        let _ = open.file.set_len(open.at);
-        return Err(BlocksError::io("sealing a pack")(error));
+#[cfg(test)]
+mod tests {
+    use std::{io, thread, time::Duration};
+
+    use super::*;
+    use crate::{ChunkId, packs::LocalPacks};
+
+    /// Appends a record of a stretch's length that is not known.
+    fn append(writer: &Writer, id: u8) -> Result<u64> {
+        let stored = u32::try_from(STRETCH).unwrap();
+        let record =
+            Record { id: ChunkId([id; 32]), raw: stored, stored, zstd: false, sealed: false };
+        let mut bytes = Vec::new();
+        record.write(&vec![id; stored as usize], &mut bytes);
+        writer.append(&bytes, &[(record, 0)], |_| true, |_| (), |_, _| ())
     }
-    if let Some(open) = state.open.take() {
-        state.unsynced.push((open.pack, open.file));
+
+    fn writer(flush: fn(&File) -> io::Result<()>) -> (tempfile::TempDir, Writer) {
+        let dir = tempfile::tempdir().unwrap();
+        let packs = Arc::new(LocalPacks::open(dir.path()).unwrap());
+        let writer = Writer { behind: Behind::new(flush), ..Writer::new(packs, 1 << 30, 1) };
+        (dir, writer)
     }
-    Ok(())
+
+    #[test]
+    fn what_the_disk_lost_while_nobody_waited_is_told_at_the_next_sync_and_ends_the_writing() {
+        let (_dir, writer) = writer(|_| Err(io::Error::from_raw_os_error(5)));
+        append(&writer, 1).unwrap();
+        while writer.behind.disk().lost.is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(matches!(writer.sync(), Err(BlocksError::Io { .. })));
+        assert!(matches!(writer.sync(), Err(BlocksError::Poisoned)));
+        assert!(matches!(append(&writer, 2), Err(BlocksError::Poisoned)));
+    }
+
+    #[test]
+    fn what_the_disk_wrote_early_is_synced_all_the_same() {
+        let (_dir, writer) = writer(File::sync_data);
+        append(&writer, 1).unwrap();
+        append(&writer, 2).unwrap();
+        writer.rotate().unwrap();
+        append(&writer, 3).unwrap();
+        writer.sync().unwrap();
+        let state = writer.state.lock();
+        let open = state.open.as_ref().unwrap();
+        assert_eq!((open.pack, open.synced), (2, open.at));
+        assert!(state.unsynced.is_empty());
+    }
 }

@@ -7,10 +7,10 @@ mod sample;
 
 use std::{
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     path::Path,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::ScopedJoinHandle,
@@ -36,6 +36,26 @@ fn ingest(store: &BlockStore, bytes: &[u8]) -> Sealed {
     let mut ingest = store.ingest(domain(), bytes.len() as u64).unwrap();
     ingest.write(0, bytes).unwrap();
     ingest.finish().unwrap()
+}
+
+/// The same read by the workers; before their read number `n`, `meanwhile` happens.
+fn read_in(
+    store: &BlockStore,
+    bytes: &[u8],
+    n: usize,
+    meanwhile: impl Fn(&BlockStore) -> io::Result<()> + Send + Sync + 'static,
+) -> Result<Sealed, BlocksError> {
+    let (size, bytes, beside) = (bytes.len() as u64, bytes.to_vec(), store.clone());
+    let reads = AtomicUsize::new(0);
+    let read = move |at: u64, out: &mut [u8]| {
+        if reads.fetch_add(1, Ordering::Relaxed) == n {
+            meanwhile(&beside)?;
+        }
+        let at = at as usize;
+        out.copy_from_slice(&bytes[at..at + out.len()]);
+        Ok(())
+    };
+    store.ingest_from(domain(), size, [Ok(0..size)], Arc::new(read), &mut |_| true)
 }
 
 fn check(store: &BlockStore, root: Root, bytes: &[u8]) {
@@ -121,7 +141,11 @@ fn model(seed: u64) {
             0..30 => {
                 // Few seeds, so that contents and parts of them come again.
                 let bytes = content(random.below(300_000) + 1, random.next() % 64);
-                live.push((ingest(&store, &bytes).root, bytes));
+                let sealed = match random.below(2) {
+                    0 => ingest(&store, &bytes),
+                    _ => read_in(&store, &bytes, usize::MAX, |_| Ok(())).unwrap(),
+                };
+                live.push((sealed.root, bytes));
             }
             30..55 if !live.is_empty() => {
                 let (root, mut bytes) = live[random.below(live.len())].clone();
@@ -131,12 +155,26 @@ fn model(seed: u64) {
                 drop(live.swap_remove(random.below(live.len())));
                 live.truncate(40);
             }
-            80..85 => {
+            80..83 => {
+                let bytes = content(1_200_000, random.next());
+                let lost = read_in(&store, &bytes, 2, |_| Err(io::ErrorKind::BrokenPipe.into()));
+                assert!(matches!(lost, Err(BlocksError::Source(_))));
+            }
+            83..85 => {
                 let mut lost = store.ingest(domain(), 1 << 20).unwrap();
                 lost.write(0, &content(300_000, random.next())).unwrap();
             }
             85..93 => drop(store.collect(listed(&live), NOW).unwrap()),
-            93..95 => {
+            93 => {
+                // What the workers stored before a collection stays, and so does what comes after.
+                let bytes = content(2_400_000, random.next());
+                let roots: Vec<_> = listed(&live).collect();
+                let collect = move |store: &BlockStore| {
+                    store.collect(roots.clone(), NOW).map(drop).map_err(io::Error::other)
+                };
+                live.push((read_in(&store, &bytes, 2, collect).unwrap().root, bytes));
+            }
+            94 => {
                 // A session, a result not yet recorded and an open tree live through a collection.
                 // Its first batch is appended before the collection, its last one after.
                 let bytes = content(2_400_000, random.next());
