@@ -3,6 +3,7 @@
 
 mod boots;
 mod collecting;
+mod cuts;
 mod deployment;
 mod images;
 mod ingest;
@@ -24,6 +25,7 @@ use std::{
 use super::{
     clock::{load, ran},
     publish,
+    stack::binary,
 };
 use crate::{Result, root};
 use images::Images;
@@ -35,6 +37,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How it is measured.
 struct Bench {
     rounds: usize,
+    /// Of those, with programs that take ten times as long as ours and more.
+    peers: usize,
     quick: bool,
     /// On the disk that is measured.
     dir: PathBuf,
@@ -55,29 +59,37 @@ impl Bench {
 pub(crate) fn run(quick: bool) -> Result {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
     let images = Images::obtain(&target.join("bench-images"), quick)?;
+    // Nothing is built once time is taken.
+    binary(quick)?;
     // Short, because unix sockets lie in it.
     let dir = tempfile::Builder::new().prefix("vms-").tempdir_in("/tmp")?;
-    let rounds = if quick { 2 } else { 5 };
-    let bench = Bench { rounds, quick, dir: dir.path().to_owned() };
+    let (rounds, peers) = if quick { (2, 1) } else { (5, 3) };
+    let bench = Bench { rounds, peers, quick, dir: dir.path().to_owned() };
     let first = !quick && ahead();
     let (before, begun) = (load(), Instant::now());
     let image = images.path("v3");
     let ingested = ingest::measure(&bench, &image)?;
     let mut rows = ingested.rows;
-    rows.push(space::measure(&bench, &images)?);
+    let space = space::measure(&bench, &images)?;
+    rows.push(space.row);
     rows.push(volumes::making(&bench, &image)?);
     rows.push(volumes::reading(&bench, &image)?);
     rows.push(volumes::imaging(&bench, &image, ingested.borg_again)?);
     rows.push(collecting::measure(&bench, &image)?);
-    rows.extend(deployment::measure(&bench, &images, ingested.new, ingested.data_mib)?);
+    rows.extend(deployment::measure(
+        &bench,
+        &images,
+        (ingested.new, ingested.data_mib),
+        &space.second,
+    )?);
     rows.extend(boots::measure(&bench)?);
     let number = |row: &table::Row| row.number.parse::<u32>().unwrap_or_default();
     rows.sort_by_key(number);
     let mut out = String::from("\n## Storage (`cargo xtask bench storage`)\n\n");
     writeln!(
         out,
-        "{} cores, load {before} before and {} after{}; {rounds} interleaved rounds, medians \
-         (spread); {:.0} minutes. Everyone's time ends when what was written is durable \
+        "{} cores, load {before} before and {} after{}; {rounds} interleaved rounds, \
+         {peers} of them with the peers, medians (spread); {:.0} minutes. Everyone's time ends when what was written is durable \
          (`syncfs`). Peers: {}; qemu-img and qemu-nbd with zstd. Glance is not compared: it is \
          not among what the tests install.\n\nImages, from Debian packages — {}.\n",
         limits::cores(),

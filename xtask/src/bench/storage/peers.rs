@@ -82,18 +82,30 @@ impl Peer {
         Ok(took)
     }
 
-    /// Writes an image out again; only where that makes a file of the image itself.
-    pub(super) fn extract(self, dir: &Path, name: &str, out: &Path) -> Result<Option<Took>> {
+    /// Writes an image out again, somewhere below `out`, durably.
+    pub(super) fn extract(self, dir: &Path, name: &str, out: &Path) -> Result<Took> {
+        fs::create_dir_all(out)?;
         let mut command = self.command(dir);
-        if self != Self::Casync {
-            return Ok(None);
+        match self {
+            Self::Casync => {
+                command.args(["extract", "--store=repo.castr", &format!("{name}.caibx")]);
+                command.arg(out.join("image"));
+            }
+            Self::Restic => {
+                command.args(["restore", "-q", "-r", "repo", "latest", "--tag", name, "--target"]);
+                command.arg(out);
+            }
+            Self::Borg => {
+                command.current_dir(out).args(["extract", "--sparse"]);
+                command.arg(format!("{}::{name}", dir.join("repo").display()));
+            }
         }
-        command.args(["extract", "--store=repo.castr", &format!("{name}.caibx")]).arg(out);
         let ((), took) = clock(|| {
             ran(&mut command)?;
             durable(dir)
         })?;
-        Ok(Some(took))
+        fs::remove_dir_all(out)?;
+        Ok(took)
     }
 
     /// Forgets an image and gives its space back; `kept` is what stays.
@@ -134,6 +146,18 @@ impl Peer {
             Self::Restic | Self::Borg => bytes_below(&dir.join("repo")),
         }
     }
+}
+
+/// Bytes that the chunks of casync's store would take if each were compressed as ours are.
+pub(super) fn casync_at_our_level(dir: &Path) -> Result<u64> {
+    let mut sum = 0;
+    for folder in fs::read_dir(dir.join("repo.castr"))? {
+        for chunk in fs::read_dir(folder?.path())? {
+            let raw = zstd::decode_all(fs::File::open(chunk?.path())?)?;
+            sum += zstd::bulk::compress(&raw, 1)?.len().min(raw.len()) as u64;
+        }
+    }
+    Ok(sum)
 }
 
 /// Makes all of the file system that `dir` is on durable.

@@ -39,6 +39,18 @@ impl Series {
         self.spread() > NOISE
     }
 
+    /// Whether the difference to another one is more than how far rounds of the same lie apart.
+    pub(super) fn beside(&self, other: &Self) -> String {
+        let apart = (self.wall() / other.wall() - 1.0).abs();
+        let (ours, theirs) = (self.spread() * 100.0, other.spread() * 100.0);
+        let verdict = if apart > self.spread().max(other.spread()) {
+            "more than that explains"
+        } else {
+            "so the difference is not more than noise"
+        };
+        format!("rounds of the two lie {ours:.0} % and {theirs:.0} % apart, {verdict}")
+    }
+
     /// As a rate of `mib`.
     pub(super) fn rate(&self, mib: f64) -> String {
         let (rate, spread) = (mib / self.wall(), self.spread() * 100.0);
@@ -60,21 +72,21 @@ pub(super) struct Goal {
     pub(super) wanted: f64,
     /// Whether less is worse.
     pub(super) at_least: bool,
-    /// What the difference goes to, if it is missed.
-    pub(super) why: &'static str,
+    /// What the difference goes to, if it is missed: as measured in this run.
+    pub(super) why: String,
 }
 
 impl Goal {
     pub(super) fn at_least(of: impl Into<String>, reached: f64, wanted: f64) -> Self {
-        Self { of: of.into(), reached, wanted, at_least: true, why: "" }
+        Self { of: of.into(), reached, wanted, at_least: true, why: String::new() }
     }
 
     pub(super) fn at_most(of: impl Into<String>, reached: f64, wanted: f64) -> Self {
         Self { at_least: false, ..Self::at_least(of, reached, wanted) }
     }
 
-    pub(super) fn because(self, why: &'static str) -> Self {
-        Self { why, ..self }
+    pub(super) fn because(self, why: impl Into<String>) -> Self {
+        Self { why: why.into(), ..self }
     }
 
     fn met(&self) -> bool {
@@ -106,6 +118,8 @@ pub(super) struct Row {
     pub(super) limit: String,
     pub(super) peers: Vec<String>,
     pub(super) goals: Vec<Goal>,
+    /// What is missed by those goals that say nothing themselves.
+    pub(super) why: String,
     pub(super) noisy: bool,
 }
 
@@ -137,6 +151,24 @@ impl Row {
     }
 }
 
+impl Row {
+    /// The same of `mib`; one that did not run is said to be absent.
+    pub(super) fn peer_or_none(
+        &mut self,
+        name: &str,
+        ours: f64,
+        theirs: &Series,
+        mib: f64,
+        wanted: f64,
+    ) {
+        if theirs.0.is_empty() {
+            self.peers.push(format!("{name}: not installed"));
+        } else {
+            self.peer(name, ours, theirs, &theirs.rate(mib), wanted);
+        }
+    }
+}
+
 pub(super) fn write(rows: &[Row], out: &mut String) -> Result {
     writeln!(out, "| # | what | vmint | physical limit | peers | goals |")?;
     writeln!(out, "|---|---|---|---|---|---|")?;
@@ -156,8 +188,10 @@ pub(super) fn write(rows: &[Row], out: &mut String) -> Result {
     }
     writeln!(out)?;
     for row in rows {
-        for goal in row.goals.iter().filter(|goal| !goal.met() && !goal.why.is_empty()) {
-            writeln!(out, "- Row {}, {}: {}", row.number, goal.text(), goal.why)?;
+        for goal in row.goals.iter().filter(|goal| !goal.met()) {
+            let said = [&goal.why, &row.why].into_iter().find(|why| !why.is_empty());
+            let why = said.map_or("what it goes to was not measured", |why| why);
+            writeln!(out, "- Row {}, {}: {why}", row.number, goal.text())?;
         }
     }
     Ok(())
