@@ -35,7 +35,7 @@ const QUICK: u64 = 60_000;
 /// A base that takes this many does not keep replies waiting.
 const SLOW: u64 = QUICK / 4;
 /// So many bytes of replies do not wait for more.
-const TOGETHER: usize = 16 << 10;
+const TOGETHER: usize = 64 << 10;
 
 struct Connection<'a> {
     volume: &'a Volume,
