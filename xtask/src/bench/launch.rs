@@ -17,6 +17,7 @@ use std::{
 use super::stack::{self, Stack, binary};
 use crate::Result;
 use plain::Recipe;
+pub(super) use plain::{Ends, until_marker};
 pub(super) use report::{Boots, Host, Runs};
 use report::{Phases, Sample};
 
@@ -156,7 +157,7 @@ fn load() -> Result<String> {
 
 /// Milliseconds since 1970.
 #[allow(clippy::cast_precision_loss, reason = "microseconds since 1970 fit 53 bits")]
-fn now() -> f64 {
+pub(super) fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_micros() as f64 / 1000.0
 }

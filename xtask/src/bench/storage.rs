@@ -7,8 +7,10 @@ mod cuts;
 mod deployment;
 mod images;
 mod ingest;
+mod lazy;
 mod limits;
 mod peers;
+mod served;
 mod space;
 mod table;
 mod volumes;
@@ -73,7 +75,7 @@ pub(crate) fn run(quick: bool) -> Result {
     let space = space::measure(&bench, &images)?;
     rows.push(space.row);
     rows.push(volumes::making(&bench, &image)?);
-    rows.push(volumes::reading(&bench, &image)?);
+    rows.push(served::measure(&bench, &image)?);
     rows.push(volumes::imaging(&bench, &image, ingested.borg_again)?);
     rows.push(collecting::measure(&bench, &image)?);
     rows.extend(deployment::measure(
@@ -82,7 +84,7 @@ pub(crate) fn run(quick: bool) -> Result {
         (ingested.new, ingested.data_mib),
         &space.second,
     )?);
-    rows.extend(boots::measure(&bench)?);
+    rows.extend(boots::measure(&bench, &image)?);
     let number = |row: &table::Row| row.number.parse::<u32>().unwrap_or_default();
     rows.sort_by_key(number);
     let mut out = String::from("\n## Storage (`cargo xtask bench storage`)\n\n");

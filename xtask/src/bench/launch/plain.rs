@@ -108,7 +108,7 @@ impl Recipe {
 }
 
 /// A process that ends with its owner.
-struct Ends(Child);
+pub(in crate::bench) struct Ends(pub(in crate::bench) Child);
 
 impl Drop for Ends {
     fn drop(&mut self) {
@@ -118,7 +118,7 @@ impl Drop for Ends {
 }
 
 /// When the first byte came, and the marker.
-fn until_marker(mut output: impl io::Read) -> io::Result<(f64, f64)> {
+pub(in crate::bench) fn until_marker(mut output: impl io::Read) -> io::Result<(f64, f64)> {
     let (mut seen, mut first) = (Vec::new(), None);
     let mut piece = [0; 4096];
     loop {

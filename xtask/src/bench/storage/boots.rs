@@ -1,20 +1,19 @@
-//! Rows 7 and 8: machines, by what measures launches.
+//! Row 7: machines, by what measures launches; row 8 with what they run on here.
+
+use std::path::Path;
 
 use super::{
-    Bench,
+    Bench, lazy,
     peers::found,
     table::{Goal, Row},
 };
-use crate::{
-    Result,
-    bench::{clock::median, launch},
-};
+use crate::{Result, bench::launch};
 
-const MIB: f64 = 1_048_576.0;
 /// Launches of each kind: a boot takes seconds where it is emulated.
 const ROUNDS: usize = 3;
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>> {
+/// `image` is what lies on a disk beside the system.
+pub(super) fn measure(bench: &Bench, image: &Path) -> Result<Vec<Row>> {
     let names = [
         ("7", "launch: request to the guest's first instruction"),
         ("8", "boot to user space with nothing in memory"),
@@ -47,16 +46,6 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>> {
         Goal::at_most("× 1 GiB for 64 GiB", large / small, 1.05)
             .because("nothing depends on the size; this is the noise of few rounds"),
     );
-    let boots = &host.boots;
-    let (cold, warm) = (median(&boots.cold), median(&boots.warm));
-    let read = median(&boots.read) / MIB;
-    let mut eighth = Row {
-        number: names[1].0,
-        what: format!("{}, {accelerator}", names[1].1),
-        ours: format!("{cold:.0} ms; storage read {read:.1} MiB of packs for it"),
-        limit: format!("warm {warm:.0} ms; what the guest itself touches is not counted here"),
-        ..Row::default()
-    };
-    eighth.goals.push(Goal::at_most("× warm", cold / warm, 1.15));
+    let eighth = lazy::measure(bench, image, &host.accelerator)?;
     Ok(vec![seventh, eighth])
 }

@@ -1,11 +1,10 @@
-//! Rows 6, 9 and 10: a volume is made, read and imaged.
+//! Rows 6 and 10: a volume is made and imaged.
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::Command,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -17,7 +16,7 @@ use vmint_api::storage::v1::{
 };
 use vmint_blocks::{BlockStore, Options};
 use vmint_daemon::ServiceConfig;
-use vmint_disk::{Export, Volume};
+use vmint_disk::Volume;
 use vmint_rpc::Caller;
 use vmint_storage::{Blocks, Config, Quota, Storage, Volumes};
 use vmint_store::Store;
@@ -31,15 +30,12 @@ use super::{
 };
 use crate::{
     Result,
-    bench::clock::{Took, clock, cpu, median, ran},
+    bench::clock::{Took, clock, median, ran},
 };
 
-const ACCOUNT: &str = "100000000001";
+pub(super) const ACCOUNT: &str = "100000000001";
 /// Of one block of EBS direct, bytes.
-const SENT: usize = 512 << 10;
-/// Where a volume is slow to read at random: twice the cache's bytes and more.
-const CACHED_MIB: u64 = 32;
-const DEPTH: &str = "16";
+pub(super) const SENT: usize = 512 << 10;
 
 fn from<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
@@ -57,7 +53,10 @@ pub(super) fn making(bench: &Bench, image: &Path) -> Result<Row> {
     let (mut commit, mut overlay) = (Series::default(), Series::default());
     runtime.block_on(async {
         storage.restore().await?;
-        let snapshot = snapshot(&storage).await?;
+        // A GiB with some data.
+        let some = |n| Ok((i32::from(n), images::xorshift(u64::from(n) + 1, SENT)));
+        let blocks = (0..16_u8).map(some);
+        let snapshot = send(&storage, 1, blocks).await?;
         let volumes = Volumes(storage.clone());
         for round in 0..bench.rounds * 8 {
             for took in limits::commits(dir.path(), 4)? {
@@ -135,14 +134,20 @@ fn open(dir: &Path) -> Result<Storage> {
     Ok(Storage::new(records, blocks, &[7; 32], config))
 }
 
-/// A completed snapshot of a GiB with some data.
-async fn snapshot(storage: &Storage) -> Result<String> {
+/// A completed snapshot that holds these blocks.
+pub(super) async fn send(
+    storage: &Storage,
+    volume_size_gib: i32,
+    blocks: impl Iterator<Item = Result<(i32, Vec<u8>)>>,
+) -> Result<String> {
     let direct = Blocks(storage.clone());
-    let request = pb::StartSnapshotRequest { volume_size_gib: 1, ..Default::default() };
+    let request = pb::StartSnapshotRequest { volume_size_gib, ..Default::default() };
     let started = direct.start_snapshot(from(request)).await?.into_inner();
     let snapshot_id = started.snapshot.ok_or("no snapshot")?.snapshot_id;
-    for block_index in 0..16 {
-        let content = images::xorshift(u64::try_from(block_index)? + 1, SENT);
+    let mut changed_blocks_count = 0;
+    for block in blocks {
+        let (block_index, content) = block?;
+        changed_blocks_count += 1;
         let checksum = Sha256::digest(&content).to_vec().into();
         let block = pb::SnapshotBlock { block_index, content: content.into(), checksum };
         let request = pb::PutSnapshotBlockRequest {
@@ -154,12 +159,12 @@ async fn snapshot(storage: &Storage) -> Result<String> {
     }
     let request = pb::CompleteSnapshotRequest {
         snapshot_id: snapshot_id.clone(),
-        changed_blocks_count: 16,
+        changed_blocks_count,
         ..Default::default()
     };
     direct.complete_snapshot(from(request)).await?;
     let snapshots = vmint_storage::Public(storage.clone());
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_mins(2);
     loop {
         let request = pb::GetSnapshotRequest { snapshot_id: snapshot_id.clone() };
         let found = snapshots.get_snapshot(from(request)).await?.into_inner().snapshot;
@@ -171,144 +176,6 @@ async fn snapshot(storage: &Storage) -> Result<String> {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-}
-
-/// A server that ends with its owner.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Row 9.
-pub(super) fn reading(bench: &Bench, image: &Path) -> Result<Row> {
-    const WHAT: &str = "4 KiB random reads over NBD, 16 at once, warm";
-    if !found("fio") {
-        return Ok(Row::absent("9", WHAT, "fio is not installed"));
-    }
-    eprintln!("row 9");
-    let dir = tempfile::tempdir_in(&bench.dir)?;
-    let dir = dir.path();
-    // Only data, so that no read is of a hole.
-    let raw = dir.join("data.raw");
-    let mut data = images::data(image)?;
-    data.truncate(data.len() / 4096 * 4096);
-    fs::write(&raw, &data)?;
-    let mib = (data.len() >> 20) as u64;
-    drop(data);
-    let store = BlockStore::open(&dir.join("blocks"), Options::default())?;
-    let sealed = take_in(&store, domain(), &raw)?;
-    let tree = Arc::new(store.tree(domain(), sealed.root, sealed.size_bytes));
-    let volume = Volume::create(&dir.join("volume"), sealed.size_bytes, Some(("image", tree)))?;
-    let export = Export::start(&dir.join("ours.sock"), 0o600, Arc::new(volume))?;
-    let mut servers = vec![("vmint", dir.join("ours.sock"), None)];
-    let mut absent = Vec::new();
-    let nbdkit = dir.join("nbdkit.sock");
-    let mut serve = Command::new("nbdkit");
-    serve.args(["-f", "-r", "-U"]).arg(&nbdkit).arg("file").arg(&raw);
-    start("nbdkit", &mut serve, nbdkit, &mut servers, &mut absent)?;
-    let packed = dir.join("data.qcow2");
-    if found("qemu-img") && found("qemu-nbd") {
-        let mut convert = Command::new("qemu-img");
-        convert.args(["convert", "-c", "-O", "qcow2", "-o", "compression_type=zstd"]);
-        ran(convert.arg(&raw).arg(&packed))?;
-    }
-    let socket = dir.join("qemu.sock");
-    let mut serve = Command::new("qemu-nbd");
-    serve.args(["-r", "-t", "-f", "qcow2", "-k"]).arg(&socket).arg(&packed);
-    start("qemu-nbd", &mut serve, socket, &mut servers, &mut absent)?;
-    let seconds = if bench.quick { "1" } else { "2" };
-    let mut rates = vec![[Vec::new(), Vec::new()]; servers.len()];
-    let mut costs = vec![[Vec::new(), Vec::new()]; servers.len()];
-    for round in 0..=bench.rounds {
-        for (n, (_, socket, server)) in servers.iter().enumerate() {
-            for (which, span) in [CACHED_MIB.min(mib), mib].into_iter().enumerate() {
-                let pid = server.as_ref().map(|server: &Server| server.0.id().to_string());
-                let pid = pid.as_deref().unwrap_or("self");
-                let before = cpu(pid);
-                let rate = fio(socket, span, seconds)?;
-                // The first round only warms up.
-                if round > 0 {
-                    rates[n][which].push(rate);
-                    costs[n][which]
-                        .push(1e6 * (cpu(pid) - before) / (rate * seconds.parse::<f64>()?));
-                }
-            }
-        }
-    }
-    drop(export);
-    let show = |n: usize, which: usize| {
-        let (rate, cost) = (median(&rates[n][which]), median(&costs[n][which]));
-        format!("{:.0} k/s, {cost:.0} CPU-µs", rate / 1000.0)
-    };
-    let both = |n: usize| format!("{CACHED_MIB} MiB {}; all {mib} MiB {}", show(n, 0), show(n, 1));
-    let mut row = Row { number: "9", what: WHAT.to_owned(), ours: both(0), ..Row::default() };
-    for (n, (name, ..)) in servers.iter().enumerate().skip(1) {
-        let ratio = |which: usize| median(&rates[0][which]) / median(&rates[n][which]);
-        if *name == "nbdkit" {
-            row.limit = format!("nbdkit on the plain file, {}", both(n));
-            let of = format!(
-                "× nbdkit, what fits {} MiB of cache",
-                Options::default().cache_bytes >> 20
-            );
-            row.goals.push(Goal::at_least(of, ratio(0), 0.8).because(
-                "each request goes through the volume's layers and the tree before the cache, \
-                 where nbdkit copies out of the page cache; the client has a core of the two",
-            ));
-            row.goals.push(Goal::at_least("× nbdkit, all", ratio(1), 0.8).because(
-                "a read outside the cache unpacks and verifies a whole chunk of 64 KiB on average \
-                 for 4 KiB",
-            ));
-        } else {
-            row.peers.push(format!("{name} on qcow2 -c, {}", both(n)));
-            row.goals.push(Goal::at_least(format!("× {name}, all"), ratio(1), 1.0));
-        }
-    }
-    row.peers.extend(absent);
-    Ok(row)
-}
-
-type Serving = (&'static str, PathBuf, Option<Server>);
-
-fn start(
-    name: &'static str,
-    command: &mut Command,
-    socket: PathBuf,
-    servers: &mut Vec<Serving>,
-    absent: &mut Vec<String>,
-) -> Result {
-    if !found(name) {
-        absent.push(format!("{name} is not installed"));
-        return Ok(());
-    }
-    let server = Server(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
-    let until = Instant::now() + Duration::from_secs(10);
-    while !socket.exists() {
-        if Instant::now() > until {
-            return Err(format!("{name} did not start").into());
-        }
-        thread::sleep(Duration::from_millis(5));
-    }
-    servers.push((name, socket, Some(server)));
-    Ok(())
-}
-
-/// Reads a second at random of the first `mib` MiB.
-fn fio(socket: &Path, mib: u64, seconds: &str) -> Result<f64> {
-    let mut fio = Command::new("fio");
-    fio.args(["--name=r", "--ioengine=nbd", "--rw=randread", "--bs=4k", "--norandommap"]);
-    fio.args(["--randrepeat=0", "--time_based", "--output-format=json"]);
-    fio.arg(format!("--uri=nbd+unix:///?socket={}", socket.display()));
-    fio.args([&format!("--size={mib}M"), &format!("--runtime={seconds}")]);
-    fio.arg(format!("--iodepth={DEPTH}"));
-    let said = ran(&mut fio)?;
-    let json = said.find('{').map_or("", |at| &said[at..]);
-    let report: serde_json::Value = serde_json::from_str(json)?;
-    let rate = report["jobs"][0]["read"]["iops"].as_f64();
-    Ok(rate.ok_or("fio reports no rate")?)
 }
 
 /// Row 10; `borg` is what reading a whole image again took it, in seconds.
