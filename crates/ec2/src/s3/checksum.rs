@@ -3,14 +3,11 @@
 use std::fmt;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use crc::{CRC_64_NVME, Crc, Table};
+use crc_fast::{CrcAlgorithm, Digest as Crc};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 use super::{S3Error, S3Kind};
-
-/// Sixteen bytes a step.
-static NVME: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_NVME);
 
 /// A way to sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +96,7 @@ impl Declared {
 pub struct Sums {
     crc32: Option<crc32fast::Hasher>,
     crc32c: Option<u32>,
-    crc64nvme: Option<crc::Digest<'static, u64, Table<16>>>,
+    crc64nvme: Option<Crc>,
     sha1: Option<Sha1>,
     sha256: Option<Sha256>,
     md5: Option<md5::Md5>,
@@ -119,7 +116,7 @@ impl Sums {
         Self {
             crc32: wants(Algorithm::Crc32).then(crc32fast::Hasher::new),
             crc32c: wants(Algorithm::Crc32c).then_some(0),
-            crc64nvme: wants(Algorithm::Crc64Nvme).then(|| NVME.digest()),
+            crc64nvme: wants(Algorithm::Crc64Nvme).then(|| Crc::new(CrcAlgorithm::Crc64Nvme)),
             sha1: wants(Algorithm::Sha1).then(Sha1::new),
             sha256: wants(Algorithm::Sha256).then(Sha256::new),
             md5: wants(Algorithm::Md5).then(md5::Md5::new),
