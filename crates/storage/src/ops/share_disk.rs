@@ -37,7 +37,8 @@ impl Storage {
             let (image, description) = (task.image, task.description.clone());
             let snapshot_tags = task.snapshot_tags.clone();
             let disk = task.disks.get_mut(n).ok_or(TxError::Refused(StorageError::Damaged))?;
-            let mut snapshot = original.copied(disk.snapshot, account, Copied::Same { content, seal });
+            let mut snapshot =
+                original.copied(disk.snapshot, account, Copied::Same { content, seal });
             snapshot.consistency = Consistency::Imported;
             snapshot.description = description;
             snapshot.tags = snapshot_tags;
