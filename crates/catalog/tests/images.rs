@@ -3,7 +3,9 @@
 
 mod harness;
 
-use harness::{ANN, BOB, Running, ensure, from, image, image_id, reason, saga, start, state};
+use harness::{
+    ANN, BOB, Running, ensure, from, image, image_id, reason, saga, start, state, whole,
+};
 use tonic::Code;
 use vmint_api::catalog::v1 as pb;
 use vmint_api::types::v1::{BlockDeviceMapping, EbsBlockDevice, Tag};
@@ -101,6 +103,37 @@ async fn an_image_goes_from_pending_to_available_and_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn a_whole_image_is_available_from_its_record_on_and_its_saga_may_take_it_back() {
+    let mut running = start(Store::in_memory()).await;
+    let mut new = image(1, "base");
+    new.block_device_mappings[0].ebs.as_mut().unwrap().encrypted = true;
+    new.product_codes = vec!["code1".into()];
+    let made = running.internal.ensure_image(whole(new.clone())).await.unwrap().into_inner();
+    let made = made.image.unwrap();
+    assert_eq!((made.state(), made.progress_percent), (pb::ImageState::Available, 100));
+    assert!(made.block_device_mappings[0].ebs.as_ref().unwrap().encrypted);
+    // Again, in either way, it is as it is.
+    for again in [whole(new.clone()), ensure(new.clone())] {
+        let again = running.internal.ensure_image(again).await.unwrap().into_inner();
+        assert_eq!(again.image.as_ref(), Some(&made));
+    }
+    let taken = running.internal.ensure_image(whole(image(2, "base"))).await.unwrap_err();
+    assert_eq!(reason(&taken), "IMAGE_NAME_TAKEN");
+    let release =
+        |saga_id: &str| pb::ReleaseImageRequest { saga: saga(saga_id, 1), image_id: image_id(1) };
+    let refused = running.internal.release_image(release("another")).await.unwrap_err();
+    assert_eq!(reason(&refused), "IMAGE_NOT_AVAILABLE");
+    running.internal.release_image(release("maker")).await.unwrap();
+    assert!(get(&mut running, 1).await.is_none());
+
+    // What was recorded before it was whole moves on.
+    running.internal.ensure_image(ensure(image(3, "slow"))).await.unwrap();
+    let done = running.internal.ensure_image(whole(image(3, "slow"))).await.unwrap().into_inner();
+    assert_eq!(done.image.unwrap().state(), pb::ImageState::Available);
+    assert_eq!(get(&mut running, 3).await.unwrap().progress_percent, 100);
+}
+
+#[tokio::test]
 async fn a_name_is_taken_while_its_image_lives() {
     let mut running = start(Store::in_memory()).await;
     running.available(image(1, "base")).await;
@@ -155,9 +188,9 @@ async fn what_breaks_the_rules_is_refused() {
         assert_eq!(reason(&refused), expected, "{bad:?}");
         assert_eq!(refused.code(), Code::InvalidArgument);
     }
-    let none = pb::EnsureImageRequest { saga: saga("s", 1), image: None };
+    let none = pb::EnsureImageRequest { saga: saga("s", 1), ..Default::default() };
     assert_eq!(reason(&running.internal.ensure_image(none).await.unwrap_err()), "FIELD_MISSING");
-    let no_saga = pb::EnsureImageRequest { saga: None, image: Some(good()) };
+    let no_saga = pb::EnsureImageRequest { saga: None, ..ensure(good()) };
     assert_eq!(reason(&running.internal.ensure_image(no_saga).await.unwrap_err()), "FIELD_MISSING");
     assert!(get(&mut running, 1).await.is_none(), "nothing is left behind");
 }
@@ -252,7 +285,7 @@ async fn an_older_gateway_is_kept_out() {
     let mut running = start(Store::in_memory()).await;
     let of = |epoch, n| pb::EnsureImageRequest {
         saga: saga("s", epoch),
-        image: Some(image(n, &format!("image {n}"))),
+        ..ensure(image(n, &format!("image {n}")))
     };
     running.internal.ensure_image(of(3, 1)).await.unwrap();
     let late = running.internal.ensure_image(of(2, 2)).await.unwrap_err();

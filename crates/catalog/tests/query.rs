@@ -333,6 +333,7 @@ proptest! {
                             tags: BTreeMap::new(),
                             ena_support: false,
                             imds_v2_required: false,
+                            whole: false,
                         };
                         let made = catalog.ensure_image(step(), new).await.is_ok();
                         let there = model.get(&n).map(|k| k.owner);

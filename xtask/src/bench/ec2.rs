@@ -105,7 +105,7 @@ pub(crate) fn run(quick: bool) -> Result {
          call at a time, {images} images of the caller's at each server; milliseconds a call: \
          median (p99; spread of the rounds' medians). {}; moto keeps everything in memory of one \
          process and checks no signature, vmint verifies it, asks permissions, and makes a \
-         registration durable in every service it concerns. Raw: one connection that is kept, signed before the clock starts. \
+         registration durable in every service it concerns. Raw: a connection that is kept through a round, signed before the clock starts. \
          Machines are simulated, which no call here touches.\n",
         std::thread::available_parallelism()?,
         load(),

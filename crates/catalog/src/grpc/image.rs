@@ -12,7 +12,8 @@ use crate::{
     State, store::Tags,
 };
 
-pub(super) fn new_image(image: pb::Image) -> Result<NewImage> {
+/// `whole`: its data are there.
+pub(super) fn new_image(image: pb::Image, whole: bool) -> Result<NewImage> {
     let architecture = match image.architecture() {
         pb::Architecture::X8664 => Architecture::X86_64,
         pb::Architecture::I386 => Architecture::I386,
@@ -53,6 +54,7 @@ pub(super) fn new_image(image: pb::Image) -> Result<NewImage> {
         tags,
         ena_support: image.ena_support,
         imds_v2_required: image.imds_v2_required,
+        whole,
     })
 }
 

@@ -42,7 +42,8 @@ impl CatalogInternalService for Internal {
         let request = request.into_inner();
         let work = async {
             let step = convert::step(request.saga)?;
-            let new = image::new_image(request.image.ok_or(E::Missing { field: "image" })?)?;
+            let image = request.image.ok_or(E::Missing { field: "image" })?;
+            let new = image::new_image(image, request.available)?;
             let image = self.message(self.catalog.ensure_image(step, new).await?)?;
             Ok(pb::EnsureImageResponse { image })
         };

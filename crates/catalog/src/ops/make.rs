@@ -5,6 +5,7 @@ use vmint_ids::{AccountId, ImageId, InstanceId, ProductCode};
 use crate::{Architecture, BootMode, Catalog, Disk, Image, Name, Result, State, store::Step};
 
 /// The image to record, as its saga drew it up.
+#[allow(clippy::struct_excessive_bools, reason = "each says something of its own")]
 #[derive(Debug)]
 pub struct NewImage {
     pub id: ImageId,
@@ -22,21 +23,24 @@ pub struct NewImage {
     pub tags: BTreeMap<String, String>,
     pub ena_support: bool,
     pub imds_v2_required: bool,
+    /// Its data are there: it can be launched at once.
+    pub whole: bool,
 }
 
 impl Catalog {
-    /// Makes the pending record of an image and claims its name. If the record
-    /// is there it is answered as it is.
+    /// Makes the record of an image, pending unless it is whole, and claims its
+    /// name. If the record is there it is answered as it is, but for a pending
+    /// one that is whole by now, which moves on.
     pub async fn ensure_image(&self, step: Step, new: NewImage) -> Result<Image> {
         let image = Image {
             id: new.id,
             name: new.name,
             description: new.description,
             owner: new.owner,
-            state: State::Pending,
+            state: if new.whole { State::Available } else { State::Pending },
             state_reason: String::new(),
             state_reason_code: String::new(),
-            progress: 0,
+            progress: if new.whole { 100 } else { 0 },
             architecture: new.architecture,
             boot_mode: new.boot_mode,
             root_device: new.root_device,

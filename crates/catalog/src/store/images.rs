@@ -97,12 +97,18 @@ impl Images {
     pub(crate) async fn ensure(&self, step: Step, mut new: Image) -> Result<Image> {
         let work = move |tx: &mut Tx<'_>| {
             step.admit(tx)?;
-            if let Some(there) = IMAGES.get(tx, &new.id)? {
-                let there: Image = there.try_into().or_refuse()?;
+            if let Some(record) = IMAGES.get(tx, &new.id)? {
+                let made_by = record.made_by.clone();
+                let mut there: Image = record.try_into().or_refuse()?;
                 if (there.owner, &there.name) != (new.owner, &new.name) {
                     return Err(TxError::refuse(E::field("image.image_id", "is taken")));
                 }
-                return Ok(there);
+                if there.state != State::Pending || new.state == State::Pending {
+                    return Ok(there);
+                }
+                (there.state, there.progress) = (new.state, new.progress);
+                (there.disks, there.product_codes) = (new.disks, new.product_codes);
+                return put_changed(tx, there, made_by)?.try_into().or_refuse();
             }
             let name = owned_name(&new.owner.to_string(), new.name.as_str());
             if let Some((other, _)) = IMAGES.find(tx, "name", &name)? {

@@ -127,7 +127,12 @@ pub fn image(n: u64, name: &str) -> pb::Image {
 }
 
 pub fn ensure(image: pb::Image) -> pb::EnsureImageRequest {
-    pb::EnsureImageRequest { saga: saga("maker", 1), image: Some(image) }
+    pb::EnsureImageRequest { saga: saga("maker", 1), image: Some(image), available: false }
+}
+
+/// The same for an image that is whole.
+pub fn whole(image: pb::Image) -> pb::EnsureImageRequest {
+    pb::EnsureImageRequest { available: true, ..ensure(image) }
 }
 
 pub fn state(n: u64, state: pb::ImageState) -> pb::EnsureImageStateRequest {

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use tonic::Status;
 use vmint_api::{
@@ -104,15 +104,10 @@ impl Gateway {
             async move { permissions.batch_check(request).await }
         });
         let results = answer.await?.into_inner().results;
+        let mut results =
+            results.into_iter().map(|r| (r.image_id.clone(), r)).collect::<HashMap<_, _>>();
         // What is not answered for is not allowed.
-        let mut results = results.into_iter().map(|r| (r.image_id.clone(), r)).collect::<Vec<_>>();
-        Ok(ids
-            .iter()
-            .map(|id| {
-                let at = results.iter().position(|(known, _)| known == id);
-                at.map(|at| results.swap_remove(at).1).unwrap_or_default()
-            })
-            .collect())
+        Ok(ids.iter().map(|id| results.remove(id).unwrap_or_default()).collect())
     }
 
     /// Those of the images that `caller` may know of, or might when they ended;
@@ -126,16 +121,20 @@ impl Gateway {
             self.batch_get(caller, ids),
             self.check(caller, ImageAction::Describe, ids)
         );
-        let BatchGetImagesResponse { mut images, hinted_image_ids: hinted } = found?;
-        let visible = checks?.into_iter().filter(|check| check.visible).map(|check| check.image_id);
-        let visible = visible.collect::<BTreeSet<_>>();
-        // Permissions have forgotten what ended; the hints have not.
-        images.retain(|image| {
-            visible.contains(&image.image_id)
-                || has_ended(image)
-                    && (image.owner_id == caller.account || hinted.contains(&image.image_id))
+        let BatchGetImagesResponse { images, hinted_image_ids: hinted } = found?;
+        let visible = checks?.into_iter().filter(|check| check.visible);
+        let visible =
+            visible.map(|check| (check.image_id.clone(), check)).collect::<HashMap<_, _>>();
+        let shown = images.into_iter().filter_map(|image| {
+            if let Some(check) = visible.get(&image.image_id) {
+                return Some(shown(caller, image, check));
+            }
+            // Permissions have forgotten what ended; the hints have not.
+            let known = image.owner_id == caller.account || hinted.contains(&image.image_id);
+            let known = known && has_ended(&image);
+            known.then(|| shown(caller, image, &CheckResult::default()))
         });
-        Ok(images)
+        Ok(shown.collect())
     }
 
     /// Records by id, with the tags that `caller` sees; unknown ids are left out.

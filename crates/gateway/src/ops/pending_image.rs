@@ -34,7 +34,17 @@ pub(super) struct PendingImage<'a> {
 impl PendingImage<'_> {
     /// Makes the record, claiming the image's name.
     pub(super) async fn record(&self, image: &Image) -> Result<Image, StepError> {
-        let request = EnsureImageRequest { saga: self.at.saga_step(), image: Some(image.clone()) };
+        self.record_as(image, false).await
+    }
+
+    /// The same for an image all of whose data are there: it can be launched.
+    pub(super) async fn record_whole(&self, image: &Image) -> Result<Image, StepError> {
+        self.record_as(image, true).await
+    }
+
+    async fn record_as(&self, image: &Image, available: bool) -> Result<Image, StepError> {
+        let (saga, image) = (self.at.saga_step(), Some(image.clone()));
+        let request = EnsureImageRequest { saga, image, available };
         let answer = self.peers.catalog(&self.at.caller()).ensure_image(request).await?;
         answer.into_inner().image.ok_or_else(|| missing("catalog"))
     }

@@ -3,7 +3,7 @@ use std::{collections::HashMap, time::Duration};
 use prost::Message;
 use tonic::Status;
 use vmint_api::{
-    catalog::v1::{Architecture, Image, ImageState},
+    catalog::v1::{Architecture, BatchGetImagesRequest, Image, ImageState},
     gateway::v1::{RegisterImageRequest, RegisterImageResponse},
     storage::v1::{EnsureSnapshotUseRequest, ReleaseSnapshotUseRequest, Snapshot},
 };
@@ -29,14 +29,10 @@ impl Gateway {
     ) -> Result<RegisterImageResponse, Status> {
         let asked = asked(caller, "RegisterImage", &request.request_id, &request)?;
         let image = new_image(caller, request.image)?;
-        let saga = match self.sagas.replayed(&asked).await? {
-            Some(saga) => saga,
-            None => {
-                let subjects = vec![image.image_id.clone()];
-                let request = RegisterRequest { image: Some(image) };
-                self.sagas.begin::<Register>(caller, &asked, subjects, &request).await?
-            }
-        };
+        // Nothing was asked of anybody yet, so a repeated request can be told here.
+        let subjects = vec![image.image_id.clone()];
+        let request = RegisterRequest { image: Some(image) };
+        let saga = self.sagas.begin::<Register>(caller, &asked, subjects, &request).await?;
         let memo = self.sagas.to_end::<Register>(saga).await?;
         Ok(RegisterImageResponse { image: memo.image })
     }
@@ -104,7 +100,10 @@ pub(super) fn new_image(caller: &Caller, image: Option<Image>) -> Result<Image, 
     Ok(image)
 }
 
-/// snapshots in use → record → owner → **available**.
+/// snapshots in use, and owner → **record**.
+///
+/// Its data are there, so it is available from its record on, and by then it
+/// has its owner.
 #[derive(Debug)]
 pub(super) struct Register {
     pub(super) peers: Peers,
@@ -112,10 +111,8 @@ pub(super) struct Register {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
-    Use,
+    Claim,
     Record,
-    Own,
-    Available,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -128,10 +125,29 @@ pub(super) struct RegisterRequest {
 pub(super) struct RegisterMemo {
     #[prost(message, optional, tag = "1")]
     image: Option<Image>,
-    #[prost(string, repeated, tag = "2")]
-    product_codes: Vec<String>,
-    #[prost(string, repeated, tag = "3")]
-    encrypted: Vec<String>,
+}
+
+impl Register {
+    /// Has the snapshots of `asked` kept for it; answers it as its snapshots
+    /// make it: its sizes, what is encrypted, what is sold with it.
+    async fn use_snapshots(&self, at: &At, asked: &Image) -> Result<Image, StepError> {
+        let request = EnsureSnapshotUseRequest {
+            saga: at.saga_step(),
+            image_id: asked.image_id.clone(),
+            snapshot_ids: snapshot_ids(asked),
+            account_id: at.account.clone(),
+        };
+        let used = self.peers.storage(&at.caller()).ensure_snapshot_use(request).await?;
+        let used = used.into_inner().snapshots;
+        let image = with_sizes(asked.clone(), &used);
+        let mut image = image.map_err(|error| StepError::Permanent(error.into()))?;
+        for ebs in image.block_device_mappings.iter_mut().filter_map(|disk| disk.ebs.as_mut()) {
+            let of = used.iter().find(|snapshot| snapshot.snapshot_id == ebs.snapshot_id);
+            ebs.encrypted = of.is_some_and(|snapshot| snapshot.encrypted);
+        }
+        add_codes(&mut image.product_codes, used.into_iter().flat_map(|it| it.product_codes));
+        Ok(image)
+    }
 }
 
 #[tonic::async_trait]
@@ -141,16 +157,15 @@ impl Kind for Register {
     type Memo = RegisterMemo;
 
     const NAME: &'static str = "register";
-    const STEPS: &'static [Step] = &[Step::Use, Step::Record, Step::Own, Step::Available];
-    const PIVOT: usize = 3;
+    const STEPS: &'static [Step] = &[Step::Claim, Step::Record];
+    const PIVOT: usize = 1;
     const PATIENCE: Duration = Duration::from_secs(45);
+    const ANSWERS_EARLY: bool = true;
 
     fn name(step: Step) -> &'static str {
         match step {
-            Step::Use => "use-snapshots",
+            Step::Claim => "claim",
             Step::Record => "record",
-            Step::Own => "own",
-            Step::Available => "available",
         }
     }
 
@@ -164,32 +179,17 @@ impl Kind for Register {
         let asked = request.image.clone().unwrap_or_default();
         let pending = PendingImage { peers: &self.peers, at, id: &asked.image_id };
         match step {
-            Step::Use => {
-                let use_them = EnsureSnapshotUseRequest {
-                    saga: at.saga_step(),
-                    image_id: asked.image_id.clone(),
-                    snapshot_ids: snapshot_ids(&asked),
-                    account_id: at.account.clone(),
-                };
-                let used = self.peers.storage(&at.caller()).ensure_snapshot_use(use_them).await?;
-                let used = used.into_inner().snapshots;
-                let image =
-                    with_sizes(asked, &used).map_err(|error| StepError::Permanent(error.into()))?;
-                let sealed = used.iter().filter(|snapshot| snapshot.encrypted);
-                memo.encrypted = sealed.map(|snapshot| snapshot.snapshot_id.clone()).collect();
-                let codes = used.into_iter().flat_map(|snapshot| snapshot.product_codes);
-                add_codes(&mut memo.product_codes, codes);
+            Step::Claim => {
+                // Neither is given up half-way: what it did must be known before it is undone.
+                let (used, owned) =
+                    tokio::join!(self.use_snapshots(at, &asked), pending.own(&at.account));
+                let image = used?;
+                owned?;
                 memo.image = Some(image);
             }
             Step::Record => {
-                let image = memo.image.clone().unwrap_or(asked.clone());
-                let image = Image { product_codes: memo.product_codes.clone(), ..image };
-                memo.image = Some(pending.record(&image).await?);
-            }
-            Step::Own => pending.own(&at.account).await?,
-            Step::Available => {
-                let encrypted = memo.encrypted.clone();
-                memo.image = Some(pending.available(&memo.product_codes, encrypted).await?);
+                let image = memo.image.take().unwrap_or(asked.clone());
+                memo.image = Some(pending.record_whole(&image).await?);
             }
         }
         Ok(())
@@ -205,21 +205,39 @@ impl Kind for Register {
         let id = request.image.as_ref().map_or("", |image| image.image_id.as_str());
         let pending = PendingImage { peers: &self.peers, at, id };
         match step {
-            Step::Use => {
+            Step::Claim => {
                 let release = ReleaseSnapshotUseRequest {
                     saga: at.saga_step(),
                     image_id: id.to_owned(),
                     delete_snapshots: false,
                     dry_run: false,
                 };
-                self.peers.storage(&at.caller()).release_snapshot_use(release).await?;
+                let mut storage = self.peers.storage(&at.caller());
+                let (released, disowned) =
+                    tokio::join!(storage.release_snapshot_use(release), pending.disown());
+                released?;
+                disowned?;
             }
+            // It may be there although its answer was lost.
             Step::Record => pending.forget().await?,
-            Step::Own => pending.disown().await?,
-            // Not reached: if it failed, the record is still pending.
-            Step::Available => {}
         }
         Ok(())
+    }
+
+    /// The record is the last step, and tells by itself.
+    async fn passed(
+        &self,
+        at: &At,
+        request: &RegisterRequest,
+    ) -> Result<Option<RegisterMemo>, StepError> {
+        let image_ids = request.image.iter().map(|image| image.image_id.clone()).collect();
+        let request = BatchGetImagesRequest { image_ids, account_id: String::new() };
+        let found = self.peers.catalog(&at.caller()).batch_get_images(request).await?;
+        let mut found = found.into_inner().images.into_iter();
+        let whole = |image: &Image| {
+            matches!(image.state(), ImageState::Available | ImageState::Deregistered)
+        };
+        Ok(found.find(whole).map(|image| RegisterMemo { image: Some(image) }))
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) trait AnyKind: Send + Sync {
     fn patience(&self) -> Duration;
     fn step(&self, n: usize) -> &'static str;
     fn logged(&self, n: usize) -> bool;
+    fn answers_early(&self) -> bool;
+    async fn passed(&self, at: &At, request: &[u8]) -> Result<Option<Bytes>, StepError>;
     async fn run(&self, n: usize, at: &At, request: &[u8], memo: &[u8])
     -> Result<Bytes, StepError>;
     async fn undo(&self, n: usize, at: &At, request: &[u8], memo: &[u8]) -> Result<(), StepError>;
@@ -53,6 +55,16 @@ impl<K: Kind> AnyKind for Typed<K> {
         n == K::PIVOT || n + 1 >= K::STEPS.len() || K::logged(K::STEPS[n])
     }
 
+    fn answers_early(&self) -> bool {
+        K::ANSWERS_EARLY
+    }
+
+    async fn passed(&self, at: &At, request: &[u8]) -> Result<Option<Bytes>, StepError> {
+        let request = read::<K::Request>(request)?;
+        let memo = self.0.passed(at, &request).await?;
+        Ok(memo.map(|memo| memo.encode_to_vec().into()))
+    }
+
     async fn run(
         &self,
         n: usize,
@@ -67,8 +79,10 @@ impl<K: Kind> AnyKind for Typed<K> {
     }
 
     async fn undo(&self, n: usize, at: &At, request: &[u8], memo: &[u8]) -> Result<(), StepError> {
+        // Logged when the kind had more steps: the present ones undo all that those did.
+        let Some(step) = K::STEPS.get(n) else { return Ok(()) };
         let (request, memo) = (read::<K::Request>(request)?, read::<K::Memo>(memo)?);
-        self.0.undo(K::STEPS[n], at, &request, &memo).await
+        self.0.undo(*step, at, &request, &memo).await
     }
 }
 

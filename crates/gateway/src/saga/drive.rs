@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     sync::{Arc, atomic::Ordering},
+    task::Poll,
     time::Duration,
 };
 
@@ -81,6 +82,9 @@ impl Drive<'_> {
         let inner = self.inner.clone();
         let kind = inner.kinds.get(self.state.row.kind.as_str()).ok_or(Halt)?.as_ref();
         let request = self.load_request().await?;
+        if resumed && kind.answers_early() && self.state.row.state() == State::Running {
+            self.look_whether_done(kind, &request).await?;
+        }
         let since = Instant::now();
         // How far steps may have been done that the log does not know of.
         let at = self.state.row.at as usize;
@@ -94,7 +98,9 @@ impl Drive<'_> {
                     if n + 1 >= kind.steps() {
                         self.state.row.set_state(State::Done);
                     }
-                    if kind.logged(n) {
+                    if kind.answers_early() && self.state.row.state() == State::Done {
+                        self.write_and_show().await?;
+                    } else if kind.logged(n) {
                         self.write().await?;
                     }
                 }
@@ -124,6 +130,42 @@ impl Drive<'_> {
         let state = self.state.row.state();
         tracing::info!(saga = %self.id, kind = kind.name(), ?state, "ended");
         Ok(())
+    }
+
+    /// Goes to the end if the last step was done, which the log may not know of.
+    async fn look_whether_done(&mut self, kind: &dyn AnyKind, request: &[u8]) -> Result<(), Halt> {
+        let at = self.at("passed".to_owned());
+        for attempt in 0.. {
+            match kind.passed(&at, request).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(memo)) => {
+                    self.state.memo = memo;
+                    self.move_to(kind.steps());
+                    self.state.row.set_state(State::Done);
+                    self.write().await?;
+                    self.shown.send_replace(self.state.clone());
+                    return Ok(());
+                }
+                Err(StepError::Fenced(_)) => return Err(Halt),
+                // However long it takes: it may have been answered.
+                Err(error) => self.complain(&at.step, &error),
+            }
+            self.pause(self.pause_after(attempt)).await?;
+        }
+        Err(Halt)
+    }
+
+    /// Logs the end, and shows it as soon as that is under way: what a later saga
+    /// logs is behind it.
+    async fn write_and_show(&self) -> Result<(), Halt> {
+        let mut write = std::pin::pin!(self.write());
+        match futures::poll!(&mut write) {
+            Poll::Ready(written) => written,
+            Poll::Pending => {
+                self.shown.send_replace(self.state.clone());
+                write.await
+            }
+        }
     }
 
     fn move_to(&mut self, at: usize) {

@@ -27,6 +27,10 @@ pub(crate) trait Kind: Send + Sync + 'static {
     const PIVOT: usize;
     /// How long, before the pivot, a service may be unavailable.
     const PATIENCE: Duration;
+    /// Who waits for the end is answered when the last step is done, while that is
+    /// being logged. Only for a kind whose pivot is its last step and that knows
+    /// by [`Self::passed`] whether it was done.
+    const ANSWERS_EARLY: bool = false;
 
     fn name(step: Self::Step) -> &'static str;
 
@@ -51,6 +55,12 @@ pub(crate) trait Kind: Send + Sync + 'static {
         request: &Self::Request,
         memo: &Self::Memo,
     ) -> Result<(), StepError>;
+
+    /// What was learned by the end, if the last step was done. Asked first when a
+    /// saga that answers early is resumed: what was answered is never undone.
+    async fn passed(&self, _: &At, _: &Self::Request) -> Result<Option<Self::Memo>, StepError> {
+        Ok(None)
+    }
 }
 
 /// Which step of which saga is running, and for whom.

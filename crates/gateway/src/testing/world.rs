@@ -25,6 +25,8 @@ pub(crate) const PRODUCT: &str = "paidproduct";
 #[derive(Debug, Default)]
 pub(crate) struct World {
     pub(crate) images: BTreeMap<String, Image>,
+    /// Which saga recorded an image.
+    pub(crate) made_by: BTreeMap<String, String>,
     pub(crate) pins: BTreeSet<(String, String)>,
     pub(crate) owners: BTreeMap<String, String>,
     pub(crate) grants: BTreeSet<(String, String)>,

@@ -67,6 +67,8 @@ pub(super) const DESCRIBE: Operation = Operation::new(
     "virtualization-type",
 ]);
 
+/// The states in which an image is shown.
+const LISTED: [&str; 3] = ["pending", "available", "failed"];
 /// As many ids as a filter has values.
 const IDS_AT_ONCE: usize = 200;
 /// As many as a page has at most.
@@ -82,7 +84,7 @@ pub(super) async fn describe_images(call: Call) -> Answer {
         owners: params.list("Owner")?,
         // A failed image is shown until it is deregistered.
         include_ended: true,
-        filters: vec![filter("state", ["pending", "available", "failed"])],
+        filters: vec![filter("state", LISTED)],
         ..ListImagesRequest::default()
     };
     let mut possible = alias::owners(&front.aliases, &mut request.owners)?;
@@ -99,11 +101,10 @@ pub(super) async fn describe_images(call: Call) -> Answer {
         let text = "The parameter MaxResults or NextToken can't be used with ImageId.";
         return Err(Error::combination(text).into());
     }
-    if !ids.is_empty() {
-        all_exist(gateway, caller, &ids).await?;
-    }
+    let named = if ids.is_empty() { Vec::new() } else { all_exist(gateway, caller, &ids).await? };
     let (images, next) = match (possible, ids.is_empty(), page.max_results) {
         (false, ..) => (Vec::new(), String::new()),
+        (true, false, _) if asks_no_more(&request) => (listed(caller, named), String::new()),
         (true, false, _) => (by_id(gateway, caller, &ids, &request).await?, String::new()),
         (true, true, None) if page.next_token.is_none() => {
             (all(gateway, caller, request).await?, String::new())
@@ -140,22 +141,45 @@ fn executors(texts: Vec<String>) -> Result<Vec<String>, Error> {
 
 /// What was never there, or the caller may not know of, is named. What was
 /// deregistered was there: it is only not shown.
-async fn all_exist(gateway: &Gateway, caller: &Caller, ids: &[ImageId]) -> Result<(), Refused> {
-    let mut missing = Vec::new();
+async fn all_exist(
+    gateway: &Gateway,
+    caller: &Caller,
+    ids: &[ImageId],
+) -> Result<Vec<Image>, Refused> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
     for some in ids.chunks(IDS_AT_ONCE) {
         let texts = some.iter().map(ToString::to_string).collect::<Vec<_>>();
         let known = gateway.visible_images(caller, &texts).await?;
-        let known = known.iter().map(|image| image.image_id.as_str()).collect::<BTreeSet<_>>();
-        missing.extend(texts.iter().filter(|id| !known.contains(id.as_str())).cloned());
+        let is_known = known.iter().map(|image| image.image_id.as_str()).collect::<BTreeSet<_>>();
+        missing.extend(texts.iter().filter(|id| !is_known.contains(id.as_str())).cloned());
+        found.extend(known);
     }
     match missing.as_slice() {
-        [] => Ok(()),
+        [] => Ok(found),
         [one] => Err(vmint_ec2::query::not_found("ami", one).into()),
         more => {
             let text = format!("The image ids '[{}]' do not exist", more.join(", "));
             Err(Error::new(Code::InvalidAmiIdNotFound, text).into())
         }
     }
+}
+
+/// Nothing narrows down what is asked for by id.
+fn asks_no_more(request: &ListImagesRequest) -> bool {
+    request.filters.len() == 1 && request.owners.is_empty() && request.executable_by.is_empty()
+}
+
+/// Those of the images that a listing shows: what a caller may know of but what
+/// is over, and of what is not available only its own.
+fn listed(caller: &Caller, mut images: Vec<Image>) -> Vec<Image> {
+    images.retain(|image| match image.state() {
+        ImageState::Available => true,
+        ImageState::Pending | ImageState::Failed => image.owner_id == caller.account,
+        ImageState::Deregistered | ImageState::Unspecified => false,
+    });
+    images.sort_unstable_by(|a, b| a.image_id.cmp(&b.image_id));
+    images.dedup_by(|a, b| a.image_id == b.image_id);
+    images
 }
 
 async fn by_id(

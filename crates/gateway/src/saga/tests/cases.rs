@@ -98,8 +98,8 @@ pub(super) fn all() -> Vec<Case> {
             name: "register",
             world: one,
             call: |gateway| Box::pin(register(gateway)),
-            steps: &["use-snapshots", "record", "own", "available"],
-            pivot: 3,
+            steps: &["claim", "record"],
+            pivot: 1,
             done: |world, before| {
                 let used = world.snapshots[SNAPSHOT].image_ids.len();
                 world.census().available == before.available + 1 && used == 2
@@ -290,7 +290,7 @@ pub(super) async fn launch(gateway: Gateway) -> Result<(), Status> {
     Ok(())
 }
 
-async fn register(gateway: Gateway) -> Result<(), Status> {
+pub(super) async fn register(gateway: Gateway) -> Result<(), Status> {
     let disk = BlockDeviceMapping {
         device_name: "/dev/sda1".to_owned(),
         ebs: Some(EbsBlockDevice { snapshot_id: SNAPSHOT.to_owned(), ..Default::default() }),

@@ -12,7 +12,10 @@ use vmint_api::{
 use vmint_rpc::Fault;
 use vmint_store::Store;
 
-use super::{Calm, cases::launch};
+use super::{
+    Calm, Interfere, Moment,
+    cases::{launch, register},
+};
 use crate::{
     reconcile,
     testing::{
@@ -177,6 +180,43 @@ async fn what_is_encrypted_is_not_made_public() {
         snapshot.encrypted = false;
     }
     assert!(gateway.modify_launch_permission(&owner(), public).await.unwrap().public);
+}
+
+/// A registration is answered while its end is being logged. Should that be lost, the image that
+/// was answered stays, whatever may not be asked any more.
+#[tokio::test]
+async fn what_was_answered_early_is_not_undone_after_a_crash() {
+    let lab = Lab::new();
+    let store = Store::in_memory();
+    // Its record is made and the log does not say so.
+    let first = lab.gateway(&store, Dies(1)).await;
+    register(first.clone()).await.unwrap_err();
+    assert_eq!(lab.world.lock().census().available, 2);
+    first.sagas.drain(Duration::from_secs(5)).await;
+
+    lab.world.lock().away.extend(["storage", "catalog"]);
+    let second = lab.gateway(&store, Calm).await;
+    let waits = |gateway: &crate::ops::Gateway| {
+        gateway.list_sagas().unwrap().iter().any(|saga| saga.attempts > 3)
+    };
+    while !waits(&second) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    lab.world.lock().away.remove("catalog");
+    settle(&second).await;
+    assert_eq!(second.list_sagas().unwrap()[0].state(), pb::SagaState::Done);
+    register(second.clone()).await.unwrap();
+    assert_eq!(lab.world.lock().census().available, 2);
+}
+
+/// Ends everything before the log write of this number.
+#[derive(Debug)]
+struct Dies(u64);
+
+impl Interfere for Dies {
+    fn dies(&self, write: u64, when: Moment) -> bool {
+        write == self.0 && when == Moment::Before
+    }
 }
 
 #[tokio::test]

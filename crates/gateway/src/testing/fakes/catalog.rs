@@ -10,7 +10,7 @@ use crate::testing::world::refuse;
 fake! {
     CatalogInternalService, catalog, "catalog", "catalog-internal";
     ensure_image("EnsureImage" EnsureImageRequest) -> EnsureImageResponse |world, caller, request| {
-        world.fence(request.saga.as_ref(), "catalog.vmint")?;
+        let saga = world.fence(request.saga.as_ref(), "catalog.vmint")?;
         let mut image = request.image.unwrap();
         if let Some(known) = world.images.get(&image.image_id) {
             return Ok(catalog::EnsureImageResponse { image: Some(known.clone()) });
@@ -23,7 +23,9 @@ fake! {
         if taken {
             return Err(refuse(Kind::AlreadyExists, "IMAGE_NAME_TAKEN", "catalog.vmint"));
         }
-        image.set_state(ImageState::Pending);
+        let whole = request.available;
+        image.set_state(if whole { ImageState::Available } else { ImageState::Pending });
+        world.made_by.insert(image.image_id.clone(), saga);
         world.images.insert(image.image_id.clone(), image.clone());
         Ok(catalog::EnsureImageResponse { image: Some(image) })
     }
@@ -44,9 +46,12 @@ fake! {
     }
     release_image("ReleaseImage" ReleaseImageRequest) -> ReleaseImageResponse
     |world, caller, request| {
-        world.fence(request.saga.as_ref(), "catalog.vmint")?;
-        let pending = |image: &catalog::Image| image.state() == ImageState::Pending;
-        if world.images.get(&request.image_id).is_some_and(pending) {
+        let saga = world.fence(request.saga.as_ref(), "catalog.vmint")?;
+        let own = world.made_by.get(&request.image_id) == Some(&saga);
+        let goes = |image: &catalog::Image| {
+            image.state() == ImageState::Pending || image.state() == ImageState::Available && own
+        };
+        if world.images.get(&request.image_id).is_some_and(goes) {
             world.images.remove(&request.image_id);
         }
         Ok(catalog::ReleaseImageResponse {})
