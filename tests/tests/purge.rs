@@ -7,7 +7,14 @@ use serde_json::json;
 use tonic::Code;
 use vmint_api::{
     gateway::v1::{ListImagesRequest, ListSagasRequest, PurgeAccountRequest, RunInstancesRequest},
-    marketplace::v1::ListLedgerEntriesRequest,
+    marketplace::v1::{
+        AgreementState, CreateProductRequest, ListAgreementsRequest, ListLedgerEntriesRequest,
+        ListProductsRequest, SubscribeRequest,
+    },
+    storage::v1::{
+        ListKeysRequest, SetEncryptionByDefaultRequest, key_service_client::KeyServiceClient,
+    },
+    types::v1::Money,
 };
 use vmint_tests::{
     Account, Ec2, SOON, Setting, Stack, access_key, new_request_id, refused_as, until,
@@ -26,6 +33,29 @@ async fn test_stack() -> Stack {
 
 fn key_of(stack: &Stack, name: &str) -> Ec2 {
     Ec2::with_key(access_key(name), &stack.gateway(), "local-1")
+}
+
+fn keys_of(stack: &Stack, name: &str) -> KeyServiceClient<vmint_rpc::Channel> {
+    KeyServiceClient::new(stack.account(name).channel())
+}
+
+/// The code of a product of the maker's.
+async fn offered(stack: &Stack) -> String {
+    let maker = stack.account("maker");
+    let all = maker.marketplace().list_products(ListProductsRequest::default()).await.unwrap();
+    let mut own = all.into_inner().products.into_iter().filter(|it| it.seller_id == maker.id);
+    if let Some(known) = own.next() {
+        return known.product_code;
+    }
+    let price = Money { currency_code: "EUR".into(), units: 1, picos: 0 };
+    let request = CreateProductRequest {
+        title: "everybody's".to_owned(),
+        price_per_hour: Some(price),
+        request_id: new_request_id(),
+        ..Default::default()
+    };
+    let made = maker.marketplace().create_product(request).await.unwrap();
+    made.into_inner().product.unwrap().product_code
 }
 
 /// Gives an account one of everything; answers its image.
@@ -61,6 +91,25 @@ async fn furnish(stack: &Stack, name: &str) -> String {
     who.ok("CreateSecurityGroup", &group).await;
     let parameter = json!({ "Name": "/a/b", "Value": "v", "Type": "String" });
     assert_eq!(who.ssm("PutParameter", &parameter).await.0, 200);
+    let always = SetEncryptionByDefaultRequest { enabled: true, request_id: new_request_id() };
+    keys_of(stack, name).set_encryption_by_default(always).await.unwrap();
+    let sealed = [("AvailabilityZone", zone.as_str()), ("Size", "1"), ("Encrypted", "true")];
+    who.ok("CreateVolume", &sealed).await;
+    let price = Money { currency_code: "EUR".into(), units: 1, picos: 0 };
+    let product = CreateProductRequest {
+        title: name.to_owned(),
+        price_per_hour: Some(price),
+        request_id: new_request_id(),
+        ..Default::default()
+    };
+    let mut market = stack.account(name).marketplace();
+    market.create_product(product).await.unwrap();
+    let agree = SubscribeRequest {
+        product_code: offered(stack).await,
+        accept_terms: true,
+        request_id: new_request_id(),
+    };
+    market.subscribe(agree).await.unwrap();
     let bucket = format!("/bucket-{name}");
     for (target, body) in [(bucket.clone(), ""), (format!("{bucket}/key"), "content")] {
         let (status, _, said) = who.send("s3", "PUT", &target, &[], body.as_bytes()).await;
@@ -95,6 +144,19 @@ async fn has(stack: &Stack, name: &str) -> Vec<(&'static str, usize)> {
     let request = vmint_api::storage::v1::ListImportTasksRequest::default();
     let tasks = account.transfers().list_import_tasks(request).await.unwrap().into_inner().tasks;
     all.push(("imports", tasks.len()));
+    let keys = keys_of(stack, name).list_keys(ListKeysRequest::default()).await.unwrap();
+    all.push(("keys", keys.into_inner().keys.len()));
+    let encrypts = who.ok("GetEbsEncryptionByDefault", &[]).await;
+    let encrypts = encrypts.first("ebsEncryptionByDefault") == "true";
+    all.push(("encrypts", usize::from(encrypts)));
+    let mut market = account.marketplace();
+    let products = market.list_products(ListProductsRequest::default()).await.unwrap();
+    let own = products.into_inner().products.iter().filter(|it| it.seller_id == account.id).count();
+    all.push(("products", own));
+    let agreed = market.list_agreements(ListAgreementsRequest::default()).await.unwrap();
+    let agreed = agreed.into_inner().agreements;
+    let agreed = agreed.iter().filter(|it| it.state() == AgreementState::Active).count();
+    all.push(("agreements", agreed));
     all
 }
 

@@ -27,6 +27,7 @@ use vmint_api::{
         bundle_internal_service_client::BundleInternalServiceClient as Bundles,
         copy_internal_service_client::CopyInternalServiceClient as Copies,
         export_service_client::ExportServiceClient as Exports,
+        key_internal_service_client::KeyInternalServiceClient as OwnKeys,
         key_service_client::KeyServiceClient as Keys,
         object_internal_service_client::ObjectInternalServiceClient as OwnFiles,
         object_service_client::ObjectServiceClient,
@@ -131,6 +132,8 @@ impl Peers {
         accounts: Accounts of "permissions";
         /// What users may ask of keys.
         keys: Keys of "storage";
+        /// What sagas ask of an account's encryption keys.
+        own_keys: OwnKeys of "storage";
         /// What users may ask of uploads and imports.
         imports: Imports of "storage";
         transfers: Transfers of "storage";

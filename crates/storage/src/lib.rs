@@ -61,7 +61,8 @@ use vmint_api::storage::v1::{
     block_service_server::BlockServiceServer,
     bundle_internal_service_server::BundleInternalServiceServer,
     copy_internal_service_server::CopyInternalServiceServer,
-    export_service_server::ExportServiceServer, key_service_server::KeyServiceServer,
+    export_service_server::ExportServiceServer,
+    key_internal_service_server::KeyInternalServiceServer, key_service_server::KeyServiceServer,
     object_internal_service_server::ObjectInternalServiceServer,
     object_service_server::ObjectServiceServer, snapshot_service_server::SnapshotServiceServer,
     storage_internal_service_server::StorageInternalServiceServer,
@@ -82,8 +83,8 @@ pub use error::{BlockError, Lack, Result, StorageError};
 pub use export_task::ExportName;
 pub use filter::BadFilter;
 pub use grpc::{
-    Blocks, Bundles, Copies, Exports, Files, Internal, Keys, Objects, Public, Snapshots, Transfer,
-    TransferInternal, Upkeep, Volumes, VolumesInternal,
+    Blocks, Bundles, Copies, Exports, Files, Internal, Keys, KeysInternal, Objects, Public,
+    Snapshots, Transfer, TransferInternal, Upkeep, Volumes, VolumesInternal,
 };
 pub use import_task::TaskId;
 pub use import_url::BadUrl;
@@ -186,6 +187,7 @@ pub async fn run(
         .service(UpkeepServiceServer::new(Upkeep(storage.clone())))
         .service(ObjectServiceServer::new(Objects(storage.clone())))
         .service(ObjectInternalServiceServer::new(Files(storage.clone())))
+        .service(KeyInternalServiceServer::new(KeysInternal(storage.clone())))
         .task("collect", collect)
         .task("expire", expire)
         .poisoned(async move { poisoned.poisoned().await })

@@ -56,6 +56,21 @@ impl MarketplaceInternalService for Internal {
         answer(work.await)
     }
 
+    async fn release_account(
+        &self,
+        request: Request<pb::ReleaseAccountRequest>,
+    ) -> Answer<pb::ReleaseAccountResponse> {
+        let request = request.into_inner();
+        let work = async {
+            let account = convert::account(&request.account_id)?;
+            let step = convert::step(request.saga)?;
+            Ok(pb::ReleaseAccountResponse {
+                more: self.market.release_account(step, account).await?,
+            })
+        };
+        answer(work.await)
+    }
+
     async fn batch_get_products(
         &self,
         request: Request<pb::BatchGetProductsRequest>,

@@ -6,6 +6,7 @@ mod cancel;
 mod create_product;
 mod hold;
 mod list;
+mod release_account;
 mod subscribe;
 
 use vmint_store::Store;

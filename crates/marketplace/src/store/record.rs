@@ -35,6 +35,9 @@ pub(super) struct ProductRecord {
     pub(super) price: Option<MoneyRecord>,
     #[prost(uint64, tag = "6")]
     pub(super) created_ms: u64,
+    /// Offered no more; kept for what ran or was booked under it.
+    #[prost(bool, tag = "7")]
+    pub(super) withdrawn: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -137,6 +140,7 @@ impl From<&Product> for ProductRecord {
             description: it.description.clone(),
             price: Some(it.price.into()),
             created_ms: it.created_ms,
+            withdrawn: false,
         }
     }
 }

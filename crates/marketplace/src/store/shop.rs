@@ -35,6 +35,16 @@ static LEDGER: Ledger = Ledger::new("requests.v1");
 /// saga may have been asleep, and its machines run.
 const GRACE_MS: u64 = 24 * 3600 * 1000;
 
+/// Of each kind, changed in one transaction.
+const AT_ONCE: usize = 20;
+
+/// Products and agreements of an account.
+#[derive(Debug, Default)]
+pub(crate) struct Belongings {
+    pub(crate) products: Vec<String>,
+    pub(crate) agreements: Vec<AgreementId>,
+}
+
 /// What is offered and who agreed to it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Shop {
@@ -48,13 +58,14 @@ impl Shop {
 
     pub(crate) fn product(&self, code: &ProductCode) -> Result<Option<Product>> {
         let found = PRODUCTS.get(&self.store, &code.to_string())?;
-        found.map(TryInto::try_into).transpose()
+        found.filter(|it| !it.withdrawn).map(TryInto::try_into).transpose()
     }
 
     pub(crate) fn product_page(&self, after: Option<&[u8]>, size: usize) -> Result<Page<Product>> {
         let rows = PRODUCTS.scan(&self.store, &[], after, size)?;
         let next = rows.last().filter(|_| rows.len() == size).map(|row| row.0.encode());
-        let items = rows.into_iter().map(|row| row.1.try_into()).collect::<Result<_>>()?;
+        let offered = rows.into_iter().filter(|row| !row.1.withdrawn);
+        let items = offered.map(|row| row.1.try_into()).collect::<Result<_>>()?;
         Ok(Page { items, next })
     }
 
@@ -139,7 +150,8 @@ impl Shop {
             }
             for code in codes {
                 let missing = || TxError::refuse(E::ProductNotFound { code: code.to_string() });
-                let product = PRODUCTS.get(tx, &code.to_string())?.ok_or_else(missing)?;
+                let product = PRODUCTS.get(tx, &code.to_string())?.filter(|it| !it.withdrawn);
+                let product = product.ok_or_else(missing)?;
                 if product.seller == new.buyer.to_string() {
                     continue;
                 }
@@ -170,6 +182,47 @@ impl Shop {
             }
             hold.confirmed = true;
             Ok(HOLDS.put(tx, &hold.saga, &(&hold).into())?)
+        };
+        Ok(self.store.commit(work).await?)
+    }
+
+    /// Some of what `account` offers, and of the agreements that it is a party
+    /// to and that have not ended. Blocks.
+    pub(crate) fn of_account(&self, account: AccountId) -> Result<Belongings> {
+        let (account, mut found) = (account.to_string(), Belongings::default());
+        PRODUCTS.walk(&self.store, |code, it| {
+            if it.seller == account && !it.withdrawn && found.products.len() < AT_ONCE {
+                found.products.push(code);
+            }
+            Ok::<_, E>(())
+        })?;
+        let mut after: Option<Vec<u8>> = None;
+        while found.agreements.len() < AT_ONCE {
+            let after_it = after.as_deref();
+            let rows = AGREEMENTS.equal(&self.store, "party", account.as_bytes(), after_it, 100)?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.0.encode());
+            let active = rows.into_iter().filter(|row| row.1.ended_ms.is_none());
+            found.agreements.extend(active.map(|row| row.0));
+        }
+        found.agreements.truncate(AT_ONCE);
+        Ok(found)
+    }
+
+    /// Withdraws products and ends agreements.
+    pub(crate) async fn withdraw(&self, step: Step, these: Belongings) -> Result<()> {
+        let work = move |tx: &mut Tx<'_>| {
+            step.admit(tx)?;
+            for code in these.products {
+                let Some(record) = PRODUCTS.get(tx, &code)? else { continue };
+                PRODUCTS.put(tx, &code, &ProductRecord { withdrawn: true, ..record })?;
+            }
+            for id in these.agreements {
+                let Some(mut record) = AGREEMENTS.get(tx, &id)? else { continue };
+                record.ended_ms = record.ended_ms.or(Some(tx.now_ms()));
+                AGREEMENTS.put(tx, &id, &record)?;
+            }
+            Ok::<_, TxError<E>>(())
         };
         Ok(self.store.commit(work).await?)
     }

@@ -11,6 +11,7 @@ use vmint_blocks::{Leaf, Names};
 use vmint_rpc::to_status;
 
 use super::{
+    asks,
     convert::{codes, id, nobody, number, page_start, step, wish},
     public::token,
 };
@@ -155,6 +156,7 @@ impl CopyInternalService for Copies {
             wish: wish(request.encrypted, &request.kms_key_id).map_err(status)?,
             region: request.region,
             description: request.description,
+            tags: asks::tags(request.tags).map_err(status)?,
         };
         let far = self.0.ensure_pull(step(request.saga.as_ref()), pull).await.map_err(status)?;
         Ok(Response::new(pb::EnsureRemoteCopyResponse {

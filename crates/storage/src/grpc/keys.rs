@@ -166,6 +166,19 @@ impl KeyService for Keys {
         Ok(Response::new(pb::SetDefaultKeyResponse { key: Some(key) }))
     }
 
+    async fn reset_default_key(
+        &self,
+        request: Request<pb::ResetDefaultKeyRequest>,
+    ) -> Answer<pb::ResetDefaultKeyResponse> {
+        let caller = Caller::of_account(&request)?;
+        let account = account_of(caller).map_err(status)?;
+        let body = request.get_ref();
+        let asked = asked(caller, "ResetDefaultKey", &body.request_id, body);
+        let reset = self.0.reset_default_key(account, asked).await.map_err(status)?;
+        let key = reset.map(|key| self.show(&key)).transpose().map_err(status)?;
+        Ok(Response::new(pb::ResetDefaultKeyResponse { key }))
+    }
+
     async fn get_encryption_by_default(
         &self,
         request: Request<pb::GetEncryptionByDefaultRequest>,

@@ -1,12 +1,12 @@
 //! Volumes for a launch: made, opened, served.
 
-use std::{collections::HashSet, path::PathBuf, time::Duration};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 use vmint_ids::{AccountId, InstanceId, ProductCode, SnapshotId, VolumeId};
 use vmint_store::TxError;
 
-use super::Step;
+use super::{Step, cover::Covered};
 use crate::{
     Content, Result, Seal, Storage, StorageError, Volume,
     key::Wish,
@@ -31,14 +31,32 @@ pub(crate) struct NewVolume {
     pub(crate) product_codes: Vec<ProductCode>,
     pub(crate) boot: bool,
     pub(crate) performance: Asked,
-    /// Of a volume without a snapshot.
     pub(crate) wish: Wish,
     pub(crate) tags: Tags,
 }
 
+/// What a new volume begins with.
+enum Start {
+    /// Nothing, encrypted so if at all, or its snapshot as it is.
+    As(Option<Seal>),
+    /// Its snapshot's content under another key.
+    Over(Arc<Covered>),
+}
+
+impl Start {
+    fn covered(&self) -> Option<Arc<Covered>> {
+        match self {
+            Self::As(_) => None,
+            Self::Over(covered) => Some(covered.clone()),
+        }
+    }
+}
+
 impl Storage {
     /// Makes volumes, or finds those made before, and serves each. Nothing is
-    /// copied: a volume is its snapshot's tree and an empty layer of writes.
+    /// copied: a volume is its snapshot's tree and an empty layer of writes. Only
+    /// what is to be encrypted otherwise than its snapshot is chunked anew, which
+    /// costs as much as an import.
     pub(crate) async fn ensure_volumes(
         &self,
         step: Step,
@@ -47,22 +65,28 @@ impl Storage {
     ) -> Result<Vec<(Volume, PathBuf)>> {
         let quota = self.config.quota;
         let capabilities = wanted.iter().map(|_| capability()).collect::<Result<Vec<_>>>()?;
-        let mut seals = Vec::new();
+        let mut starts = Vec::new();
         for one in &wanted {
-            seals.push(self.seal_of(account, one).await?);
+            starts.push(self.start_of(account, one).await?);
         }
+        // New contents must stay until they are recorded, and be in the list of a
+        // collection or later.
+        let covered = starts.iter().filter_map(Start::covered).collect::<Vec<_>>();
+        let _listed = if covered.is_empty() { None } else { Some(self.listing.read().await) };
+        let sources = wanted.iter().filter_map(|one| one.snapshot).collect::<Vec<_>>();
         let made = self
             .records
             .commit(move |tx| {
                 fence(tx, step.epoch)?;
                 let mut made = Vec::new();
-                for ((wanted, capability), seal) in wanted.into_iter().zip(capabilities).zip(seals)
+                for ((wanted, capability), start) in
+                    wanted.into_iter().zip(capabilities).zip(starts)
                 {
                     if let Some(there) = volumes::find(tx, wanted.id).map_err(TxError::Refused)? {
                         made.push(there);
                         continue;
                     }
-                    let volume = new_volume(tx, account, wanted, capability, seal)
+                    let volume = new_volume(tx, account, wanted, capability, &start)
                         .map_err(TxError::Refused)?;
                     volumes::put(tx, &volume)?;
                     made.push(volume);
@@ -71,6 +95,8 @@ impl Storage {
                 Ok(made)
             })
             .await?;
+        drop(covered);
+        self.covered(account, &sources);
         let storage = self.clone();
         Self::blocking(move || {
             let mut served = Vec::new();
@@ -86,16 +112,21 @@ impl Storage {
         .await
     }
 
-    /// What to encrypt a new empty volume with, if it is to be.
-    async fn seal_of(&self, account: AccountId, wanted: &NewVolume) -> Result<Option<Seal>> {
-        let wish = wanted.wish;
-        let sealed = wish.encrypted == Some(true) || wish.key.is_some();
-        let there = self.volume(wanted.id)?.is_some();
-        if there || wanted.snapshot.is_some() || !sealed {
-            return Ok(None);
+    /// What a new volume begins with: the rule is that of copies, and what the
+    /// account always wants is asked for.
+    async fn start_of(&self, account: AccountId, wanted: &NewVolume) -> Result<Start> {
+        if self.volume(wanted.id)?.is_some() {
+            return Ok(Start::As(None));
         }
-        let key = self.key_for(account, wish.key).await?;
-        self.begin_lineage(account, key).await.map(Some)
+        let wish = self.wished(account, wanted.wish)?;
+        let Some(id) = wanted.snapshot else {
+            return self.seal_of_new(account, wish).await.map(Start::As);
+        };
+        let source = snapshots::find(self.records.store(), id)?;
+        let source = source.ok_or(StorageError::NoSuchSnapshot { id })?;
+        let covered = self.cover_once(&source, account, wish).await?;
+        let same = covered.seal == source.seal;
+        Ok(if same { Start::As(None) } else { Start::Over(covered) })
     }
 
     /// Opens and serves every attached volume again after a restart, and
@@ -177,11 +208,19 @@ fn new_volume(
     account: AccountId,
     wanted: NewVolume,
     capability: String,
-    seal: Option<Seal>,
+    start: &Start,
 ) -> Result<Volume> {
     let source = wanted
         .snapshot
         .map(|id| snapshots::find(read, id)?.ok_or(StorageError::NoSuchSnapshot { id }));
+    let mut source = source.transpose()?;
+    let seal = match start {
+        Start::As(seal) => *seal,
+        Start::Over(covered) => {
+            source = source.map(|it| it.copied(it.id, account, covered.content, covered.seal));
+            None
+        }
+    };
     let begin = Begin {
         snapshot: wanted.snapshot,
         size_gib: wanted.size_gib,
@@ -191,7 +230,7 @@ fn new_volume(
         seal,
         ..Begin::default()
     };
-    let mut volume = Volume::begun(wanted.id, account, begin, source.transpose()?.as_ref())?;
+    let mut volume = Volume::begun(wanted.id, account, begin, source.as_ref())?;
     Storage::may_use(read, volume.base)?;
     volume.created_ms = now_ms();
     volume.attachment = Some(Attachment {

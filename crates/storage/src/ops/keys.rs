@@ -116,6 +116,23 @@ impl Storage {
         self.key(id, account)
     }
 
+    /// Goes back to the key that was made for the account; none if there is none
+    /// yet.
+    pub(crate) async fn reset_default_key(
+        &self,
+        account: AccountId,
+        asked: Asked,
+    ) -> Result<Option<Key>> {
+        let reset = self.records.commit(move |tx| {
+            LEDGER.once(tx, &asked, |tx| {
+                keys::reset_default(tx, account)?;
+                Ok(Answer::default())
+            })
+        });
+        reset.await?;
+        self.default_key(account)
+    }
+
     /// Whether all that is new of an account's is encrypted.
     pub(crate) fn always_encrypts(&self, account: AccountId) -> Result<bool> {
         keys::always(self.records.store(), account)
@@ -185,7 +202,7 @@ impl Storage {
                 let description = "Used where no key is named".to_owned();
                 let (state, created_ms) = (KeyState::Enabled, tx.now_ms());
                 keys::put(tx, &Key { id: new, account, description, state, created_ms })?;
-                keys::put_default(tx, account, new)?;
+                keys::put_made(tx, account, new)?;
                 Ok(new)
             })
             .await?;

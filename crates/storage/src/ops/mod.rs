@@ -9,6 +9,7 @@ mod copy;
 mod copy_from_region;
 mod copy_snapshot;
 mod cover;
+mod cover_once;
 mod create_snapshot;
 mod create_volume;
 mod damage;
@@ -35,6 +36,7 @@ mod put_block;
 mod read_blocks;
 mod release;
 mod release_files;
+mod release_keys;
 mod repair;
 mod repair_from_region;
 mod run_import;
@@ -114,6 +116,8 @@ pub struct Storage {
     pub(crate) regions: Arc<Regions>,
     /// First boots that are being watched.
     boots: Arc<boot::Boots>,
+    /// Contents that are being encrypted anew for a launch.
+    covers: Arc<cover_once::Covers>,
 }
 
 /// Which step of which saga asks.
@@ -138,6 +142,7 @@ impl Storage {
             net,
             regions: Arc::new(Regions::new(&config.regions)),
             boots: Arc::default(),
+            covers: Arc::default(),
             records: Records::new(store),
             blocks,
             live: Arc::new(live),

@@ -12,6 +12,7 @@ use crate::{
     key::{Cover, Wish},
     snapshot::{Consistency, Remote},
     store::{fence, held, snapshots},
+    tag::Tags,
     transfers::Job,
 };
 
@@ -23,6 +24,7 @@ pub(crate) struct Pull {
     pub(crate) source_image: ImageId,
     pub(crate) image: ImageId,
     pub(crate) description: String,
+    pub(crate) tags: Tags,
     pub(crate) disks: Vec<PullDisk>,
     pub(crate) product_codes: Vec<ProductCode>,
     pub(crate) wish: Wish,
@@ -116,6 +118,7 @@ impl Storage {
                 let (size, how) = (disk.size_bytes, Consistency::Imported);
                 let mut new = Snapshot::pending(disk.id, pull.account, size, how);
                 new.description.clone_from(&pull.description);
+                new.tags.clone_from(&pull.tags);
                 new.images.insert(pull.image);
                 new.product_codes.extend(pull.product_codes.iter().cloned());
                 new.created_ms = tx.now_ms();

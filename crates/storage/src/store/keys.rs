@@ -55,6 +55,9 @@ struct DefaultRecord {
     /// What is new is encrypted whether that is asked for or not.
     #[prost(bool, tag = "2")]
     always: bool,
+    /// The key that was made when the account first needed one.
+    #[prost(string, tag = "3")]
+    made: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -160,6 +163,42 @@ pub(crate) fn put_default(
     let before = DEFAULTS.get(tx, &account.to_string())?.unwrap_or_default();
     let record = DefaultRecord { key: key.to_string(), ..before };
     Ok(DEFAULTS.put(tx, &account.to_string(), &record)?)
+}
+
+/// The key that was made for an account, which it uses from now on.
+pub(crate) fn put_made(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+    key: KmsKeyId,
+) -> Result<(), TxError<StorageError>> {
+    let before = DEFAULTS.get(tx, &account.to_string())?.unwrap_or_default();
+    let record = DefaultRecord { key: key.to_string(), made: key.to_string(), ..before };
+    Ok(DEFAULTS.put(tx, &account.to_string(), &record)?)
+}
+
+/// Has an account use the key that was made for it again; one is made anew when
+/// it is needed, if that can't be used.
+pub(crate) fn reset_default(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+) -> Result<(), TxError<StorageError>> {
+    let Some(before) = DEFAULTS.get(tx, &account.to_string())? else { return Ok(()) };
+    let made = before.made.parse().ok().filter(|key| usable(tx, *key).is_ok());
+    let key = made.map_or_else(String::new, |key| key.to_string());
+    Ok(DEFAULTS.put(tx, &account.to_string(), &DefaultRecord { key, ..before })?)
+}
+
+/// Forgets what an account uses and wants by default.
+pub(crate) fn forget_default(
+    tx: &mut Tx<'_>,
+    account: AccountId,
+) -> Result<(), TxError<StorageError>> {
+    Ok(DEFAULTS.remove(tx, &account.to_string())?)
+}
+
+/// Forgets a key, which is destroyed.
+pub(crate) fn remove(tx: &mut Tx<'_>, id: KmsKeyId) -> Result<(), TxError<StorageError>> {
+    Ok(KEYS.remove(tx, &id)?)
 }
 
 /// Records a lineage whose data key there is.

@@ -73,8 +73,8 @@ impl Gateway {
     }
 }
 
-/// **machines** → tasks → images → volumes → snapshots → keys → parameters →
-/// what the gateway keeps.
+/// **machines** → tasks → images → volumes → snapshots → key pairs → parameters →
+/// what the gateway keeps → encryption keys → products and agreements.
 pub(super) struct Purge {
     pub(super) peers: Peers,
     pub(super) kept: Arc<dyn Kept>,
@@ -90,6 +90,8 @@ pub(super) enum Step {
     Keys,
     Parameters,
     Kept,
+    EncryptionKeys,
+    Market,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -129,6 +131,8 @@ impl Kind for Purge {
         Step::Keys,
         Step::Parameters,
         Step::Kept,
+        Step::EncryptionKeys,
+        Step::Market,
     ];
     const PIVOT: usize = 0;
     const PATIENCE: Duration = Duration::from_mins(5);
@@ -143,6 +147,8 @@ impl Kind for Purge {
             Step::Keys => "keys",
             Step::Parameters => "parameters",
             Step::Kept => "kept",
+            Step::EncryptionKeys => "encryption-keys",
+            Step::Market => "market",
         }
     }
 
@@ -167,6 +173,8 @@ impl Kind for Purge {
             Step::Keys => memo.key_pairs += round.keys().await?,
             Step::Parameters => round.parameters().await?,
             Step::Kept => self.kept.clear(&plan.account).await?,
+            Step::EncryptionKeys => round.encryption_keys().await?,
+            Step::Market => round.market().await?,
         }
         Ok(())
     }

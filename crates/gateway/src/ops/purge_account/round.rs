@@ -7,11 +7,12 @@ use vmint_api::{
         DeleteKeyPairRequest, InstanceState, ListInstancesRequest, ListKeyPairsRequest,
         ReleaseEndedRequest, ReleaseInstancesRequest,
     },
+    marketplace::v1::ReleaseAccountRequest,
     permissions::v1::{EnsureVolumePermissionRequest, ReleaseImageOwnerRequest},
     storage::v1::{
         DeleteSnapshotRequest, DeleteUploadRequest, DeleteVolumeRequest, ListSnapshotsRequest,
-        ListUploadsRequest, ListVolumesRequest, ReleaseFilesRequest, ReleaseSnapshotUseRequest,
-        ReleaseVolumesRequest,
+        ListUploadsRequest, ListVolumesRequest, ReleaseFilesRequest, ReleaseKeysRequest,
+        ReleaseSnapshotUseRequest, ReleaseVolumesRequest,
     },
 };
 use vmint_rpc::{Caller, CallerKind};
@@ -219,6 +220,29 @@ impl Round<'_> {
                     DeleteKeyPairRequest { name: pair.name, request_id, ..Default::default() };
                 gone(launcher.delete_key_pair(request).await)?;
                 deleted += 1;
+            }
+        }
+    }
+
+    pub(super) async fn encryption_keys(&self) -> Result<(), StepError> {
+        loop {
+            let (saga, account_id) = (self.at.saga_step(), self.account.to_owned());
+            let request = ReleaseKeysRequest { saga, account_id };
+            let mut keys = self.peers.own_keys(&self.at.caller());
+            if !keys.release_keys(request).await?.into_inner().more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Products and agreements; what was booked stays.
+    pub(super) async fn market(&self) -> Result<(), StepError> {
+        loop {
+            let (saga, account_id) = (self.at.saga_step(), self.account.to_owned());
+            let request = ReleaseAccountRequest { saga, account_id };
+            let mut marketplace = self.peers.marketplace(&self.at.caller());
+            if !marketplace.release_account(request).await?.into_inner().more {
+                return Ok(());
             }
         }
     }

@@ -33,6 +33,13 @@ fake! {
         world.holds.remove(&saga);
         Ok(marketplace::ReleaseHoldResponse {})
     }
+    release_account("ReleaseAccount" ReleaseAccountRequest) -> ReleaseAccountResponse
+    |world, caller, request| {
+        world.fence(request.saga.as_ref(), "marketplace.vmint")?;
+        let before = world.products.len();
+        world.products.retain(|_, seller| *seller != request.account_id);
+        Ok(marketplace::ReleaseAccountResponse { more: world.products.len() < before })
+    }
     batch_get_products("BatchGetProducts" BatchGetProductsRequest) -> BatchGetProductsResponse
     |_world, caller, _request| { Ok(marketplace::BatchGetProductsResponse::default()) }
 }
