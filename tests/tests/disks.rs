@@ -166,3 +166,33 @@ async fn semantics_14_a_running_machine_is_rebooted_for_its_image_unless_told_no
     account.reaches(&one, vmint_api::launcher::v1::InstanceState::Running).await;
     assert_ne!(stage.ssh("one", BOOT_ID).await, second_boot);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn semantics_16_an_image_fails_with_the_machine_that_it_is_made_of() {
+    let test = "semantics_16_an_image_fails_with_the_machine_that_it_is_made_of";
+    let Some(stage) = stage(test).await else { return };
+    let maker = &stage.maker;
+    let one = stage.launch("one", &stage.image).await;
+    // Its system takes its time to shut down; it is ended before that.
+    let make = [("InstanceId", one.as_str()), ("Name", "never")];
+    let image = maker.ok("CreateImage", &make).await.first("imageId").to_owned();
+    maker.ok("TerminateInstances", &[("InstanceId.1", &one)]).await;
+    let failed = until("the image has failed", SOON, async || {
+        let seen = maker.ok("DescribeImages", &[("ImageId.1", &image)]).await;
+        assert_ne!(seen.first("imageState"), "available", "{}", seen.body);
+        (seen.first("imageState") == "failed").then_some(seen)
+    })
+    .await;
+    assert_eq!(failed.first("code"), "Client.InstanceTerminated");
+    assert!(!failed.first("message").is_empty(), "{}", failed.body);
+    let run = [("ImageId", image.as_str()), ("MinCount", "1"), ("MaxCount", "1")];
+    let refused = maker.refused("RunInstances", &run).await;
+    assert_eq!(refused, ("InvalidAMIID.Unavailable".to_owned(), 400));
+    // Nothing else is left of it, and its name is free again.
+    let kept = maker.ok("DescribeSnapshots", &[("Owner.1", "self")]).await;
+    assert_eq!(kept.all("snapshotId").len(), 1, "{}", kept.body);
+    let two = stage.launch("two", &stage.image).await;
+    let make = [("InstanceId", two.as_str()), ("Name", "never"), ("NoReboot", "true")];
+    let image = maker.ok("CreateImage", &make).await.first("imageId").to_owned();
+    stage.image(&image).await;
+}

@@ -20,7 +20,7 @@ fn rows(table: &str) -> impl Iterator<Item = [&str; 4]> {
 }
 
 /// Nothing but what the door refuses of anybody.
-const PLAIN: [&str; 12] = [
+const PLAIN: [&str; 13] = [
     "DescribeAccountAttributes",
     "DescribeAutoScalingGroups",
     "DescribeInternetGateways",
@@ -33,6 +33,7 @@ const PLAIN: [&str; 12] = [
     "GetEbsDefaultKmsKeyId",
     "GetEbsEncryptionByDefault",
     "ListAccountAliases",
+    "ResetEbsDefaultKmsKeyId",
 ];
 
 /// What `ec2_parameters.rs` has refused: it is asked in JSON.

@@ -3,7 +3,7 @@
 //!
 //! Proves: nothing in full; the semantics that the names of the tests number.
 
-use vmint_tests::{Ec2, Stack};
+use vmint_tests::{Ec2, Setting, Stack};
 
 const FRIEND: &str = "200000000002";
 const ROOT: &str = "BlockDeviceMapping.1.DeviceName";
@@ -259,4 +259,58 @@ async fn semantics_11_12_13_17_39_40_making_naming_and_changing() {
     assert_eq!(mismatch, coded("IdempotentParameterMismatch", 400));
     drop(stage.stack);
     assert!(!stage.first.is_empty());
+}
+
+#[tokio::test]
+async fn semantics_4_an_alias_is_the_operators_to_give_and_a_name_is_anybodys() {
+    // An account may call itself what it likes.
+    let args = vec!["--stand-in-images", "--account", "amazon=400000000004"];
+    let setting = Setting { simulated: true, args, ..Setting::default() };
+    let stack = Stack::start_with(setting).await;
+    let stranger = Ec2::of(&stack.account("stranger"), &stack.gateway()).await;
+    let genuine = stranger.ok("DescribeImages", &[("Owner.1", "amazon")]).await;
+    let (ids, names) = (genuine.all("imageId"), genuine.all("name"));
+    let linux = names.iter().position(|name| name.contains("linux")).unwrap();
+    let (id, name) = (ids[linux], names[linux]);
+
+    let mut copies = Vec::new();
+    for account in ["friend", "amazon"] {
+        let file = stack.data().join(account);
+        std::fs::write(&file, vec![7; 1 << 20]).unwrap();
+        let words = ["import", file.to_str().unwrap(), name, "--format", "raw", "-o", "id"];
+        let copy = stack.cli(account, &words).await.ok().trim().to_owned();
+        let who = Ec2::of(&stack.account(account), &stack.gateway()).await;
+        let public = [("ImageId", &*copy), ("LaunchPermission.Add.1.Group", "all")];
+        who.ok("ModifyImageAttribute", &public).await;
+        copies.push(copy);
+    }
+    // The name alone finds all three: who wants one must say whose.
+    let named = ("Filter.1.Name", "name");
+    let found = stranger.ok("DescribeImages", &[named, ("Filter.1.Value.1", name)]).await;
+    let mut all = found.all("imageId");
+    all.sort_unstable();
+    let mut wanted = vec![id, &copies[0], &copies[1]];
+    wanted.sort_unstable();
+    assert_eq!(all, wanted);
+    assert_eq!(found.all("imageOwnerAlias"), ["amazon"]);
+    let alias = ("Filter.2.Name", "owner-alias");
+    for whose in [
+        &[("Owner.1", "amazon")][..],
+        &[("Owner.1", "000000000100")],
+        &[alias, ("Filter.2.Value.1", "amazon")],
+    ] {
+        let asked = [&[named, ("Filter.1.Value.1", name)], whose].concat();
+        assert_eq!(stranger.ok("DescribeImages", &asked).await.all("imageId"), [id], "{whose:?}");
+    }
+    for (whose, found) in [("400000000004", 1), ("aws-marketplace", 0)] {
+        let seen = stranger.ok("DescribeImages", &[("Owner.1", whose)]).await;
+        assert_eq!(seen.all("imageId").len(), found, "{whose}");
+        assert!(seen.all("imageOwnerAlias").is_empty());
+    }
+    let unknown = stranger.refused("DescribeImages", &[("Owner.1", "friend")]).await;
+    assert_eq!(unknown, coded("InvalidUserID.Malformed", 400));
+    // Nothing here is deprecated or disabled, so what asks for that too finds the same.
+    let more = [named, ("Filter.1.Value.1", name), ("IncludeDeprecated", "true")];
+    let more = [&more[..], &[("IncludeDisabled", "true")]].concat();
+    assert_eq!(stranger.ok("DescribeImages", &more).await.all("imageId").len(), 3);
 }

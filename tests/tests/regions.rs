@@ -299,6 +299,12 @@ async fn regions_of_one_up_copy_over_ec2() {
     a.ok("ModifySnapshotAttribute", &share).await;
     let shared = friend.ok("CopySnapshot", &theirs).await.first("snapshotId").to_owned();
     completed(&friend, &shared).await;
+    // And so is an image that they may launch as well.
+    let share = [("ImageId", &*image), ("LaunchPermission.Add.1.UserId", "200000000002")];
+    a.ok("ModifyImageAttribute", &share).await;
+    let theirs = [("SourceRegion", "a"), ("SourceImageId", &*image), ("Name", "x")];
+    let shared = friend.ok("CopyImage", &theirs).await.first("imageId").to_owned();
+    image_is(&friend, &shared, "available").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -344,12 +350,22 @@ async fn snapshots_between_regions_survive_and_stay_encrypted() {
 
     // An image too; and under a key that is none it is never available.
     let ask = [("SourceRegion", "a"), ("SourceImageId", &*image), ("Name", "sealed")];
-    let ask = [&ask[..], &[("Encrypted", "true")]].concat();
+    let tags = [
+        ("Encrypted", "true"),
+        ("TagSpecification.1.ResourceType", "image"),
+        ("TagSpecification.1.Tag.1.Key", "Of"),
+        ("TagSpecification.1.Tag.1.Value", "image"),
+        ("TagSpecification.2.ResourceType", "snapshot"),
+        ("TagSpecification.2.Tag.1.Key", "Of"),
+        ("TagSpecification.2.Tag.1.Value", "snapshot"),
+    ];
+    let ask = [&ask[..], &tags[..]].concat();
     let made = b.ok("CopyImage", &ask).await.first("imageId").to_owned();
     let seen = image_is(&b, &made, "available").await;
+    assert_eq!(seen.all("value"), ["image"]);
     let snapshot = seen.first("snapshotId").to_owned();
     let seen = b.ok("DescribeSnapshots", &[("SnapshotId.1", &snapshot)]).await;
-    assert_eq!(seen.first("encrypted"), "true", "{}", seen.body);
+    assert_eq!((seen.first("encrypted"), seen.first("value")), ("true", "snapshot"));
     let ask = ask.iter().map(|(name, value)| (*name, if *name == "Name" { "bad" } else { value }));
     let mut ask: Vec<_> = ask.collect();
     ask.push(("KmsKeyId", "kms-0123456789abcdef0"));

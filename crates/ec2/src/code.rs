@@ -90,6 +90,7 @@ codes! {
     VolumeModificationRateExceeded "VolumeModificationRateExceeded" 400;
     // Machines and their keys.
     IncorrectInstanceState "IncorrectInstanceState" 400;
+    InstanceCreditSpecificationNotSupported "InstanceCreditSpecification.NotSupported" 400;
     InvalidInstanceAttributeValue "InvalidInstanceAttributeValue" 400;
     InvalidInstanceIdMalformed "InvalidInstanceID.Malformed" 400;
     InvalidInstanceIdNotFound "InvalidInstanceID.NotFound" 400;

@@ -21,3 +21,8 @@ pub(crate) fn stamp(ms: i64) -> prost_types::Timestamp {
     let since = Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     (UNIX_EPOCH + since).into()
 }
+
+/// A protobuf timestamp's milliseconds; 0 for one before 1970.
+pub(crate) fn unstamp(at: prost_types::Timestamp) -> i64 {
+    SystemTime::try_from(at).map_or(0, of)
+}

@@ -70,6 +70,12 @@ pub struct Particulars {
     /// The image's name and owner at the launch, whatever became of it.
     pub image_name: String,
     pub image_owner: String,
+    /// Milliseconds since 1970; 0 if it is not known.
+    pub image_created: i64,
+    /// "windows", or empty.
+    pub image_platform: String,
+    /// Its guest is said to drive EC2's network card.
+    pub ena_support: bool,
     /// "x86_64" or "i386".
     pub architecture: String,
     /// The availability zone.
@@ -86,6 +92,7 @@ impl Particulars {
         let texts = [
             ("image_name", &self.image_name, 256),
             ("image_owner_id", &self.image_owner, 64),
+            ("image_platform", &self.image_platform, 32),
             ("client_token", &self.client_token, 128),
             ("subnet_id", &self.subnet, 64),
             ("vpc_id", &self.vpc, 64),

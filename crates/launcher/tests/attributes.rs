@@ -148,6 +148,8 @@ async fn instances_are_told_by_id_and_keep_what_their_image_was_called() {
     let about = Particulars {
         image_name: "base".into(),
         image_owner: "999988887777".into(),
+        image_created: 1_700_000_000_000,
+        image_platform: "windows".into(),
         subnet: "subnet-1".into(),
         security_groups: vec!["sg-1".into()],
         ..Particulars::default()
@@ -165,6 +167,7 @@ async fn instances_are_told_by_id_and_keep_what_their_image_was_called() {
     assert_eq!((first.instances.len(), rest.instances.len(), rest.next), (2, 1, None));
     let about = &rest.instances[0].particulars;
     assert_eq!((about.image_name.as_str(), about.image_owner.as_str()), ("base", "999988887777"));
+    assert_eq!((about.image_created, &*about.image_platform), (1_700_000_000_000, "windows"));
     assert_eq!((about.zone.as_str(), about.architecture.as_str()), ("local-1a", "x86_64"));
 
     let unknown = InstanceId::random();

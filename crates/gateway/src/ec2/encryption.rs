@@ -1,8 +1,8 @@
 //! Whether all that is new of an account's is encrypted, and with which key.
 
 use vmint_api::storage::v1::{
-    GetDefaultKeyRequest, GetEncryptionByDefaultRequest, SetDefaultKeyRequest,
-    SetEncryptionByDefaultRequest,
+    GetDefaultKeyRequest, GetEncryptionByDefaultRequest, Key, ResetDefaultKeyRequest,
+    SetDefaultKeyRequest, SetEncryptionByDefaultRequest,
 };
 use vmint_ec2::{Operation, Xml};
 
@@ -15,6 +15,7 @@ pub(super) const ENTRIES: &[Entry] = entries! {
     reads Operation::new("GetEbsEncryptionByDefault", &[]) => get,
     reads Operation::new("GetEbsDefaultKmsKeyId", &[]) => get_key,
     writes Operation::new("ModifyEbsDefaultKmsKeyId", &["KmsKeyId!"]) => modify_key,
+    writes Operation::new("ResetEbsDefaultKmsKeyId", &[]) => reset_key,
 };
 
 /// What EC2 calls the key that is made when it is first needed.
@@ -49,9 +50,19 @@ fn shown(enabled: bool) -> Xml {
 async fn get_key(call: Call) -> Answer {
     let mut keys = call.front.gateway.peers.keys(&call.caller);
     let found = keys.get_default_key(GetDefaultKeyRequest {}).await?.into_inner().key;
+    Ok(shown_key(found))
+}
+
+async fn reset_key(mut call: Call) -> Answer {
+    let request = ResetDefaultKeyRequest { request_id: call.request_id()? };
+    let mut keys = call.front.gateway.peers.keys(&call.caller);
+    Ok(shown_key(keys.reset_default_key(request).await?.into_inner().key))
+}
+
+fn shown_key(key: Option<Key>) -> Xml {
     let mut xml = Xml::new();
-    xml.text("kmsKeyId", found.map_or_else(|| UNMADE.to_owned(), |key| key.kms_key_id));
-    Ok(xml)
+    xml.text("kmsKeyId", key.map_or_else(|| UNMADE.to_owned(), |key| key.kms_key_id));
+    xml
 }
 
 async fn modify_key(mut call: Call) -> Answer {

@@ -8,7 +8,8 @@ use vmint_rpc::Caller;
 
 use super::{
     Front, Refused, encryption, exports, identity, images, imports, instances, key_pairs, network,
-    scaling, service::Service, snapshot_attribute, snapshots, stored_images, tags, volumes, zones,
+    scaling, service::Service, snapshot_attribute, snapshots, stored_images, tags,
+    volume_attribute, volumes, zones,
 };
 
 /// What an operation answers: the inside of its XML.
@@ -52,6 +53,7 @@ static TABLES: &[&[Entry]] = &[
     stored_images::ENTRIES,
     encryption::ENTRIES,
     volumes::ENTRIES,
+    volume_attribute::ENTRIES,
     key_pairs::ENTRIES,
     instances::ENTRIES,
     network::ENTRIES,

@@ -43,6 +43,7 @@ mod tags;
 mod task_tags;
 #[cfg(test)]
 mod tests;
+mod volume_attribute;
 mod volumes;
 mod zones;
 

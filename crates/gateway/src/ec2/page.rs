@@ -21,8 +21,8 @@ it runs, as a power cut would leave them. What a volume's type promises is recor
 every volume is as fast as the host.
 
 Two mutations that are signed alike, to the byte and so in one second, are told apart by the
-SDKs' `amz-sdk-invocation-id`. Without it the second is done too if the first was answered
-before it came, and else answered as the first: give a `ClientToken`, or wait for the answer.
+SDKs' `amz-sdk-invocation-id`: the same number is the same request. Without it each is done, as
+EC2 does; a `ClientToken` makes one of those that are meant to be one.
 
 ";
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -24,6 +27,8 @@ type Digest = [u8; 32];
 #[derive(Debug, Clone)]
 pub(super) struct Turn {
     answer: Arc<OnceCell<Reply>>,
+    /// Its last attempt came to nothing that is known of.
+    failed: Arc<AtomicBool>,
     first: Instant,
     /// How many were signed alike and done before it.
     pub(super) before: u32,
@@ -43,9 +48,10 @@ struct Kept {
 
 impl Replays {
     /// The turn of a request with this signature. It is the first one's again,
-    /// and so is the answer, but for one that comes in the same second when the
-    /// first is answered: who asks on knows the answer and asks anew. Of those
-    /// that are `numbered`, and so told apart by more, every one is the first's.
+    /// and so is the answer, but for one that comes in the same second: it is
+    /// another that says the same, unless the first has failed and this is its
+    /// next attempt. Of those that are `numbered`, and so told apart by more, every
+    /// one is the first's.
     pub(super) fn turn(&self, key_id: &str, signature: &[u8; 32], numbered: bool) -> Turn {
         self.turn_at(digest(key_id, signature), numbered, Instant::now())
     }
@@ -61,13 +67,14 @@ impl Replays {
         }
         if let Some(turn) = kept.turns.get_mut(&digest) {
             let soon = now.duration_since(turn.first) < SAME_SECOND;
-            if soon && !numbered && turn.answer.initialized() {
-                turn.answer = Arc::default();
+            if soon && !numbered && !turn.failed.swap(false, Ordering::Relaxed) {
+                (turn.answer, turn.failed) = Default::default();
                 turn.before += 1;
             }
             return turn.clone();
         }
-        let turn = Turn { answer: Arc::default(), first: now, before: 0 };
+        let (answer, failed) = Default::default();
+        let turn = Turn { answer, failed, first: now, before: 0 };
         kept.turns.insert(digest, turn.clone());
         kept.order.push_back((now, digest));
         turn
@@ -79,12 +86,28 @@ impl Turn {
     /// wait for it. A failure of ours is not kept.
     pub(super) async fn once(&self, work: impl Future<Output = Reply>) -> Reply {
         let answer = self.answer.get_or_try_init(|| async {
+            let mut attempt = Attempt { failed: &self.failed, known: false };
             let reply = work.await;
-            if reply.status >= 500 { Err(reply) } else { Ok(reply) }
+            attempt.known = reply.status < 500;
+            if attempt.known { Ok(reply) } else { Err(reply) }
         });
         match answer.await {
             Ok(reply) => reply.clone(),
             Err(failed) => failed,
+        }
+    }
+}
+
+/// An attempt that was given up has failed too.
+struct Attempt<'a> {
+    failed: &'a AtomicBool,
+    known: bool,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.known {
+            self.failed.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -180,10 +203,8 @@ mod tests {
         let start = Instant::now();
         let at =
             |numbered, ms| replays.turn_at([7; 32], numbered, start + Duration::from_millis(ms));
-        let (first, meanwhile) = (at(false, 0), at(false, 1));
-        let (one, same) =
-            tokio::join!(first.once(async { reply(200) }), meanwhile.once(async { reply(400) }));
-        assert_eq!((one.status, same.status), (200, 200));
+        let first = at(false, 0);
+        assert_eq!(first.once(async { reply(200) }).await.status, 200);
         // Numbered ones say themselves that they are another.
         assert_eq!(at(true, 500).once(async { reply(400) }).await.status, 200);
         let anew = at(false, 900);
@@ -193,6 +214,33 @@ mod tests {
         // A copy that somebody sends later does nothing.
         let late = at(false, 1600);
         assert_eq!((late.before, late.once(async { reply(400) }).await.status), (1, 201));
+    }
+
+    /// Two threads of a client without numbers make one volume each.
+    #[tokio::test]
+    async fn two_at_the_same_time_are_two_and_what_failed_is_tried_again_as_itself() {
+        let replays = Replays::default();
+        let start = Instant::now();
+        let at = |ms| replays.turn_at([7; 32], false, start + Duration::from_millis(ms));
+        let (one, two) = (at(0), at(0));
+        let (first, second) =
+            tokio::join!(one.once(async { reply(200) }), two.once(async { reply(201) }));
+        assert_eq!((first.status, second.status), (200, 201));
+        assert_eq!((one.before, two.before), (0, 1));
+        // The ledgers know this one's id: it is done once, whatever came of it.
+        let three = at(10);
+        assert_eq!(three.once(async { reply(503) }).await.status, 503);
+        let again = at(20);
+        assert_eq!((three.before, again.before), (2, 2));
+        let given_up = async {
+            tokio::select! {
+                biased;
+                reply = again.once(std::future::pending()) => Some(reply),
+                () = std::future::ready(()) => None,
+            }
+        };
+        assert!(given_up.await.is_none());
+        assert_eq!((at(30).before, at(40).before), (2, 3));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) enum GatewayError {
     LaunchDenied { id: String, account: String },
     #[error("image {id} belongs to another account")]
     NotOwner { id: String },
+    #[error("image {id} belongs to another account and may not be copied: {why}")]
+    NotCopyable { id: String, why: &'static str },
     #[error("image {id} is {state}")]
     NotAvailable { id: String, state: &'static str },
     #[error("image {id} is sold under a product, so it can't be launchable by everybody")]
@@ -108,6 +110,9 @@ impl Describe for GatewayError {
                 .with("accountId", account)
                 .hint("ask its owner for a launch permission"),
             E::NotOwner { id } => new(Kind::Forbidden, Reason::NotOwner).with("imageId", id),
+            E::NotCopyable { id, .. } => new(Kind::Forbidden, Reason::ImageNotCopyable)
+                .with("imageId", id)
+                .hint("launch it and make an image of the instance"),
             E::NotAvailable { id, state } => new(Kind::Precondition, Reason::ImageNotAvailable)
                 .with("imageId", id)
                 .with("state", state),

@@ -9,6 +9,7 @@ use vmint_api::{
     storage::v1::{
         EnsureRemoteCopyRequest, EnsureRemoteCopyResponse, GetRemoteImageRequest, RemoteDisk,
     },
+    types::v1::Tag,
 };
 use vmint_ids::SnapshotId;
 use vmint_rpc::Caller;
@@ -29,17 +30,13 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(250);
 
 impl Gateway {
-    /// Copies an image of the caller's own from another region; the copy is
+    /// Copies an image that the caller may copy from another region; the copy is
     /// pending when this returns.
     pub(super) async fn copy_from_region(
         &self,
         caller: &Caller,
         request: CopyImageRequest,
     ) -> Result<CopyImageResponse, Status> {
-        if !request.snapshot_tags.is_empty() {
-            let why = "tag the snapshots when the copy is there".to_owned();
-            return Err(GatewayError::invalid("snapshot_tags", why).into());
-        }
         let asked = asked(caller, "CopyImage", &request.request_id, &request)?;
         let saga = match self.sagas.replayed(&asked).await? {
             Some(saga) => saga,
@@ -74,6 +71,7 @@ fn plan(
 ) -> FetchPlan {
     let (encrypted, kms_key_id) = (request.encrypted, request.kms_key_id.clone());
     let (region, source_image_id) = (request.source_region.clone(), source.image_id.clone());
+    let snapshot_tags = request.snapshot_tags.clone();
     let mut image = copied(caller, request, source);
     let mut disks: Vec<RemoteDisk> = Vec::new();
     for ebs in image.block_device_mappings.iter_mut().filter_map(|disk| disk.ebs.as_mut()) {
@@ -95,7 +93,8 @@ fn plan(
             snapshot_id
         });
     }
-    FetchPlan { image: Some(image), disks, region, source_image_id, encrypted, kms_key_id }
+    let image = Some(image);
+    FetchPlan { image, disks, region, source_image_id, encrypted, kms_key_id, snapshot_tags }
 }
 
 /// record → owner → disks → **available**.
@@ -126,6 +125,8 @@ pub(super) struct FetchPlan {
     encrypted: bool,
     #[prost(string, tag = "6")]
     kms_key_id: String,
+    #[prost(message, repeated, tag = "7")]
+    snapshot_tags: Vec<Tag>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -157,6 +158,7 @@ impl Fetch {
             product_codes: image.product_codes.clone(),
             encrypted: plan.encrypted,
             kms_key_id: plan.kms_key_id.clone(),
+            tags: plan.snapshot_tags.clone(),
         };
         let (end, mut shown) = (Instant::now() + ATTEMPT, 0);
         loop {

@@ -2,11 +2,12 @@ use std::time::Duration;
 
 use prost::Message;
 use prost_types::Duration as Lease;
-use tonic::Status;
+use tonic::{Code, Status};
 use vmint_api::{
     catalog::v1::{Image, ImageState, PinImageRequest, UnpinImageRequest},
     gateway::v1::{CopyImageRequest, CopyImageResponse},
-    storage::v1::{EnsureSnapshotCopyRequest, SnapshotCopy},
+    permissions::v1::ImageAction,
+    storage::v1::{EnsureSnapshotCopyRequest, GetSnapshotRequest, SnapshotCopy},
     types::v1::Tag,
 };
 use vmint_ids::{ImageId, SnapshotId};
@@ -16,6 +17,7 @@ use super::{
     Gateway, add_codes, asked,
     find_image::state_name,
     pending_image::{PendingImage, missing},
+    register_image::snapshot_ids,
 };
 use crate::{
     GatewayError,
@@ -24,8 +26,8 @@ use crate::{
 };
 
 impl Gateway {
-    /// Copies an image of the caller's own; the copy is pending when this
-    /// returns.
+    /// Copies an image of the caller's own, or one whose storage is shared with
+    /// it; the copy is pending when this returns.
     pub(crate) async fn copy_image(
         &self,
         caller: &Caller,
@@ -38,7 +40,7 @@ impl Gateway {
         let saga = match self.sagas.replayed(&asked).await? {
             Some(saga) => saga,
             None => {
-                let source = self.own_image(caller, &request.source_image_id).await?;
+                let source = self.copyable_image(caller, &request.source_image_id).await?;
                 if source.state() != ImageState::Available {
                     let state = state_name(source.state());
                     let id = source.image_id;
@@ -52,6 +54,44 @@ impl Gateway {
         };
         let memo = self.sagas.until::<Duplicate>(saga, Step::Own as usize).await?;
         Ok(CopyImageResponse { image: memo.image })
+    }
+
+    /// An image that the caller may copy. A launch permission on another's is not
+    /// enough: each of its snapshots must be shared too, and nothing of it sold.
+    pub(super) async fn copyable_image(
+        &self,
+        caller: &Caller,
+        reference: &str,
+    ) -> Result<Image, Status> {
+        let (image, check) = self.find_image(caller, reference, ImageAction::Launch).await?;
+        if image.owner_id == caller.account {
+            return Ok(image);
+        }
+        let refused = |why| GatewayError::NotCopyable { id: image.image_id.clone(), why };
+        if !check.allowed {
+            return Err(refused("it is not shared with you").into());
+        }
+        let sold = "it is sold under a product";
+        if !image.product_codes.is_empty() {
+            return Err(refused(sold).into());
+        }
+        for snapshot_id in snapshot_ids(&image) {
+            // Storage shows nobody what is not shared with it.
+            let request = GetSnapshotRequest { snapshot_id };
+            match self.peers.disks(caller).get_snapshot(request).await {
+                Ok(found) => {
+                    let codes = found.into_inner().snapshot.map(|it| it.product_codes);
+                    if codes.is_some_and(|codes| !codes.is_empty()) {
+                        return Err(refused(sold).into());
+                    }
+                }
+                Err(status) if status.code() == Code::NotFound => {
+                    return Err(refused("its snapshots are not shared with you").into());
+                }
+                Err(status) => return Err(status),
+            }
+        }
+        Ok(image)
     }
 }
 

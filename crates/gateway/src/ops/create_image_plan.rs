@@ -56,7 +56,7 @@ pub(super) fn plan(
         source_image_id: instance.image_id.clone(),
         source_instance_id: instance.instance_id.clone(),
         tags: request.tags,
-        ena_support: source.ena_support,
+        ena_support: instance.ena_support,
         imds_v2_required: source.imds_v2_required,
         ..Image::default()
     };

@@ -1,21 +1,21 @@
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use prost::Message;
 use prost_types::Duration as Lease;
 use vmint_api::{
     catalog::v1::{PinImageRequest, UnpinImageRequest},
     launcher::v1::{
-        AttachedVolume, EnsureIdentityRequest, EnsureMachinesRequest, EnsureReservedRequest,
-        Instance, InstanceVolumes, ReleaseInstancesRequest, ShutdownBehavior,
+        EnsureIdentityRequest, EnsureMachinesRequest, EnsureReservedRequest, Instance,
+        InstanceVolumes, ReleaseInstancesRequest, ShutdownBehavior,
     },
     marketplace::v1::{ConfirmHoldRequest, HoldEntitlementRequest, ReleaseHoldRequest},
     permissions::v1::{BatchCheckRequest, ImageAction},
-    storage::v1::{EnsureVolumesRequest, ExportedVolume, NewVolume, ReleaseVolumesRequest},
+    storage::v1::{EnsureVolumesRequest, NewVolume, ReleaseVolumesRequest},
     types::v1::Tag,
 };
 use vmint_rpc::Fault;
 
-use super::{AT_ONCE, add_codes, part, pending_image::missing};
+use super::{AT_ONCE, add_codes, launch_plan::by_instance, part, pending_image::missing};
 use crate::{
     GatewayError,
     peers::Peers,
@@ -89,6 +89,12 @@ pub(super) struct LaunchPlan {
     pub(super) vpc_id: String,
     #[prost(string, repeated, tag = "20")]
     pub(super) security_group_ids: Vec<String>,
+    #[prost(message, optional, tag = "21")]
+    pub(super) image_create_time: Option<prost_types::Timestamp>,
+    #[prost(string, tag = "22")]
+    pub(super) image_platform: String,
+    #[prost(bool, tag = "23")]
+    pub(super) ena_support: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -213,6 +219,9 @@ impl Launch {
             subnet_id: plan.subnet_id.clone(),
             vpc_id: plan.vpc_id.clone(),
             security_group_ids: plan.security_group_ids.clone(),
+            image_create_time: plan.image_create_time,
+            image_platform: plan.image_platform.clone(),
+            ena_support: plan.ena_support,
         };
         let answer = self.peers.launcher(&at.caller()).ensure_reserved(request).await?;
         let mut instances = answer.into_inner().instances;
@@ -254,7 +263,7 @@ impl Launch {
             let answer = self.peers.storage(&at.caller()).ensure_volumes(request).await?;
             made.extend(answer.into_inner().volumes);
         }
-        memo.volumes = by_instance(plan, made)?;
+        memo.volumes = by_instance(&plan.volumes, made)?;
         Ok(())
     }
 
@@ -271,39 +280,6 @@ impl Launch {
         self.peers.launcher(&at.caller()).ensure_machines(request).await?;
         Ok(())
     }
-}
-
-/// The volumes as the launcher wants them: by instance, in the plan's order.
-fn by_instance(
-    plan: &LaunchPlan,
-    made: Vec<ExportedVolume>,
-) -> Result<Vec<InstanceVolumes>, StepError> {
-    let mut made = made
-        .into_iter()
-        .filter_map(|exported| Some((exported.volume?, exported.export_path)))
-        .map(|(volume, path)| (volume.volume_id.clone(), (volume, path)))
-        .collect::<HashMap<_, _>>();
-    let mut instances: Vec<InstanceVolumes> = Vec::new();
-    for wanted in &plan.volumes {
-        let (volume, export_path) =
-            made.remove(&wanted.volume_id).ok_or_else(|| missing("storage"))?;
-        let attached = AttachedVolume {
-            volume_id: volume.volume_id,
-            device_name: wanted.device_name.clone(),
-            delete_on_termination: wanted.delete_on_termination,
-            export_path,
-            size_bytes: volume.size_bytes,
-            attach_time: None,
-        };
-        match instances.last_mut().filter(|last| last.instance_id == wanted.instance_id) {
-            Some(last) => last.volumes.push(attached),
-            None => instances.push(InstanceVolumes {
-                instance_id: wanted.instance_id.clone(),
-                volumes: vec![attached],
-            }),
-        }
-    }
-    Ok(instances)
 }
 
 #[tonic::async_trait]

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use vmint_api::{
     catalog::v1::Image,
-    storage::v1::{NewVolume, Snapshot},
+    launcher::v1::{AttachedVolume, InstanceVolumes},
+    storage::v1::{ExportedVolume, NewVolume, Snapshot},
     types::v1::{BlockDeviceMapping, EbsBlockDevice, Tag},
 };
 use vmint_ids::VolumeId;
 
-use super::{performance, register_image::MAX_DISKS};
-use crate::{DiskError, GatewayError};
+use super::{pending_image::missing, performance, register_image::MAX_DISKS};
+use crate::{DiskError, GatewayError, saga::StepError};
 
 /// 64 TiB.
 const LARGEST_GIB: i32 = 65_536;
@@ -135,14 +136,6 @@ pub(super) fn check(
         let Some(snapshot) = snapshot else {
             return Err(DiskError::NoSnapshot { id: id.to_owned() }.into());
         };
-        if (ebs.encrypted || !ebs.kms_key_id.is_empty()) && !snapshot.encrypted {
-            let why = format!("snapshot `{id}` is not encrypted: make an encrypted copy first");
-            return invalid("encrypted", why);
-        }
-        if !ebs.kms_key_id.is_empty() && ebs.kms_key_id != snapshot.kms_key_id {
-            let why = format!("snapshot `{id}` has another key: make a copy under this one first");
-            return invalid("kms_key_id", why);
-        }
         if ebs.size_gib != 0 && ebs.size_gib < snapshot.size_gib {
             let least = snapshot.size_gib;
             return invalid(
@@ -165,10 +158,8 @@ pub(super) fn volumes(
         let why = format!("that would be {count} disks; launch at most {MAX_VOLUMES} at once");
         return Err(GatewayError::invalid("count", why));
     }
-    let volume = |instance_id: &String, n: usize, (device, ebs): &(String, EbsBlockDevice)| {
-        let empty = ebs.snapshot_id.is_empty();
-        let key = if empty { ebs.kms_key_id.clone() } else { String::new() };
-        NewVolume {
+    let volume =
+        |instance_id: &String, n: usize, (device, ebs): &(String, EbsBlockDevice)| NewVolume {
             volume_id: VolumeId::random().to_string(),
             snapshot_id: ebs.snapshot_id.clone(),
             size_gib: ebs.size_gib,
@@ -185,13 +176,45 @@ pub(super) fn volumes(
                 .into(),
             iops: ebs.iops,
             throughput_mibps: ebs.throughput_mibps,
-            encrypted: ebs.encrypted && empty,
-            kms_key_id: key,
+            encrypted: ebs.encrypted,
+            kms_key_id: ebs.kms_key_id.clone(),
             tags: tags.to_vec(),
-        }
-    };
+        };
     let of = |id| disks.iter().enumerate().map(move |(n, disk)| volume(id, n, disk));
     Ok(instance_ids.iter().flat_map(of).collect())
+}
+
+/// The volumes as the launcher wants them: by instance, in the order wanted.
+pub(super) fn by_instance(
+    wanted: &[NewVolume],
+    made: Vec<ExportedVolume>,
+) -> Result<Vec<InstanceVolumes>, StepError> {
+    let mut made = made
+        .into_iter()
+        .filter_map(|exported| Some((exported.volume?, exported.export_path)))
+        .map(|(volume, path)| (volume.volume_id.clone(), (volume, path)))
+        .collect::<HashMap<_, _>>();
+    let mut instances: Vec<InstanceVolumes> = Vec::new();
+    for wanted in wanted {
+        let (volume, export_path) =
+            made.remove(&wanted.volume_id).ok_or_else(|| missing("storage"))?;
+        let attached = AttachedVolume {
+            volume_id: volume.volume_id,
+            device_name: wanted.device_name.clone(),
+            delete_on_termination: wanted.delete_on_termination,
+            export_path,
+            size_bytes: volume.size_bytes,
+            attach_time: None,
+        };
+        match instances.last_mut().filter(|last| last.instance_id == wanted.instance_id) {
+            Some(last) => last.volumes.push(attached),
+            None => instances.push(InstanceVolumes {
+                instance_id: wanted.instance_id.clone(),
+                volumes: vec![attached],
+            }),
+        }
+    }
+    Ok(instances)
 }
 
 #[cfg(test)]

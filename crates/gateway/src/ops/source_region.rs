@@ -127,9 +127,9 @@ impl Gateway {
         Err(DiskError::SnapshotNotCompleted { id }.into())
     }
 
-    /// The image, if `account` owns it and it is there.
+    /// The image, if `account` may copy it and it is there.
     async fn copyable(&self, account: &str, image: &str) -> Result<Image, Status> {
-        let image = self.own_image(&Caller::account(account, "another region"), image).await?;
+        let image = self.copyable_image(&Caller::account(account, "another region"), image).await?;
         if image.state() == ImageState::Available {
             return Ok(image);
         }

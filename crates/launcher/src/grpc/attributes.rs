@@ -36,6 +36,7 @@ pub(super) fn change(r: pb::ModifyInstanceRequest) -> Result<Change> {
         on_poweroff: on_poweroff(r.shutdown_behavior),
         user_data: r.user_data.map(Into::into),
         size,
+        ena_support: r.ena_support,
         devices: r
             .devices
             .into_iter()

@@ -93,6 +93,9 @@ pub(super) fn reservation(r: pb::EnsureReservedRequest) -> Result<Reservation> {
         particulars: Particulars {
             image_name: r.image_name,
             image_owner: r.image_owner_id,
+            image_created: r.image_create_time.map_or(0, clock::unstamp),
+            image_platform: r.image_platform,
+            ena_support: r.ena_support,
             client_token: r.client_token,
             subnet: r.subnet_id,
             vpc: r.vpc_id,
@@ -163,6 +166,10 @@ impl From<Instance> for pb::Instance {
             name: i.name,
             image_name: i.particulars.image_name,
             image_owner_id: i.particulars.image_owner,
+            image_create_time: (i.particulars.image_created > 0)
+                .then(|| clock::stamp(i.particulars.image_created)),
+            image_platform: i.particulars.image_platform,
+            ena_support: i.particulars.ena_support,
             architecture: i.particulars.architecture,
             availability_zone: i.particulars.zone,
             client_token: i.particulars.client_token,

@@ -20,6 +20,9 @@ pub(crate) fn sample() -> Instance {
         particulars: Particulars {
             image_name: "base".into(),
             image_owner: "999988887777".into(),
+            image_created: 500,
+            image_platform: "windows".into(),
+            ena_support: true,
             architecture: "x86_64".into(),
             zone: "local-1a".into(),
             client_token: "token".into(),

@@ -15,6 +15,8 @@ pub struct Change {
     pub user_data: Option<Vec<u8>>,
     /// Of a stopped instance only.
     pub size: Option<InstanceType>,
+    /// Of a stopped instance only.
+    pub ena_support: Option<bool>,
     /// By device name: whether the volume ends with the instance.
     pub devices: Vec<(String, bool)>,
     /// All of them, if any.
@@ -34,7 +36,9 @@ impl Records {
                 return Err(TxError::Refused(instance.not_now("change")));
             }
             let stopped = instance.state == State::Stopped;
-            if (change.user_data.is_some() || change.size.is_some()) && !stopped {
+            let starts_otherwise =
+                change.user_data.is_some() || change.size.is_some() || change.ena_support.is_some();
+            if starts_otherwise && !stopped {
                 return Err(TxError::Refused(instance.not_now("change what starts of")));
             }
             for (device, ends) in change.devices {
@@ -47,6 +51,8 @@ impl Records {
             }
             instance.protected = change.protected.unwrap_or(instance.protected);
             instance.on_poweroff = change.on_poweroff.unwrap_or(instance.on_poweroff);
+            let about = &mut instance.particulars;
+            about.ena_support = change.ena_support.unwrap_or(about.ena_support);
             if !change.security_groups.is_empty() {
                 instance.particulars.security_groups = change.security_groups;
             }

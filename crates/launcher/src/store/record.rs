@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::{Endpoint, Identity, Instance, LauncherError, OnPoweroff, Particulars, State, Volume};
 
+#[allow(clippy::struct_excessive_bools, reason = "as it lies on disk")]
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct InstanceRecord {
     #[prost(string, tag = "1")]
@@ -74,6 +75,12 @@ pub(crate) struct InstanceRecord {
     protected: bool,
     #[prost(bool, tag = "34")]
     ends_on_poweroff: bool,
+    #[prost(int64, tag = "35")]
+    image_created: i64,
+    #[prost(string, tag = "36")]
+    image_platform: String,
+    #[prost(bool, tag = "37")]
+    ena_support: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -228,6 +235,9 @@ impl From<&Instance> for InstanceRecord {
             ssh: i.ssh.map(|e| EndpointRecord { address: e.address.into(), port: e.port.into() }),
             image_name: i.particulars.image_name.clone(),
             image_owner: i.particulars.image_owner.clone(),
+            image_created: i.particulars.image_created,
+            image_platform: i.particulars.image_platform.clone(),
+            ena_support: i.particulars.ena_support,
             architecture: i.particulars.architecture.clone(),
             zone: i.particulars.zone.clone(),
             client_token: i.particulars.client_token.clone(),
@@ -299,6 +309,9 @@ impl TryFrom<InstanceRecord> for Instance {
             particulars: Particulars {
                 image_name: r.image_name,
                 image_owner: r.image_owner,
+                image_created: r.image_created,
+                image_platform: r.image_platform,
+                ena_support: r.ena_support,
                 architecture: r.architecture,
                 zone: r.zone,
                 client_token: r.client_token,

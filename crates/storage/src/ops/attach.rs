@@ -10,6 +10,7 @@ use super::{Step, cover::Covered};
 use crate::{
     Content, Result, Seal, Storage, StorageError, Volume,
     key::Wish,
+    snapshot::Copied,
     store::{fence, held, snapshots, volumes},
     tag::Tags,
     volume::{Asked, Attachment, Begin, Plug},
@@ -217,7 +218,8 @@ fn new_volume(
     let seal = match start {
         Start::As(seal) => *seal,
         Start::Over(covered) => {
-            source = source.map(|it| it.copied(it.id, account, covered.content, covered.seal));
+            let holds = || Copied::Same { content: covered.content, seal: covered.seal };
+            source = source.map(|it| it.copied(it.id, account, holds()));
             None
         }
     };

@@ -4,7 +4,7 @@ use vmint_ids::{AccountId, KmsKeyId};
 
 use super::{Step, lineage::let_go};
 use crate::{
-    Result, Seal, Storage, StorageError,
+    Result, Storage, StorageError,
     store::{fence, keys},
 };
 
@@ -46,8 +46,8 @@ impl Storage {
                 break;
             }
             for lineage in &under {
-                let seal = Some(Seal { lineage: *lineage, key: id });
-                self.records.commit(move |tx| let_go(tx, seal)).await?;
+                let lineage = *lineage;
+                self.records.commit(move |tx| let_go(tx, [lineage])).await?;
             }
             self.finish_doomed().await?;
             if self.records.lineages_under(id)?.len() == under.len() {

@@ -5,7 +5,6 @@ use vmint_api::{
 };
 use vmint_ec2::{Code, Error, Operation, Params, Xml, query};
 use vmint_ids::{ImageKind, InstanceKind, SnapshotKind};
-use vmint_rpc::Fault;
 
 use super::shown;
 use crate::ec2::{Call, entry::Answer, tags};
@@ -236,13 +235,7 @@ pub(super) async fn copy_image(mut call: Call) -> Answer {
         tags: tags::kept(Params::tags_for(&specifications, "image")),
         snapshot_tags: tags::kept(Params::tags_for(&specifications, "snapshot")),
     };
-    let made = match gateway.copy_image(caller, request).await {
-        Err(status) if Fault::from_status(&status).reason == "NOT_OWNER" => {
-            let text = "You do not have permission to access the storage of this ami";
-            return Err(Error::new(Code::InvalidRequest, text).into());
-        }
-        made => made?,
-    };
+    let made = gateway.copy_image(caller, request).await?;
     Ok(image_id(made.image))
 }
 

@@ -7,7 +7,7 @@ mod make;
 mod shown;
 
 pub(super) use describe::all_tagged;
-pub(super) use shown::{architecture, asked, boot_mode};
+pub(super) use shown::{architecture, asked, boot_mode, state};
 
 use super::{Entry, entries, service::Service};
 

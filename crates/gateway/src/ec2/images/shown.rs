@@ -106,7 +106,7 @@ fn time(at: prost_types::Timestamp) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()
 }
 
-fn state(state: ImageState) -> &'static str {
+pub(in crate::ec2) fn state(state: ImageState) -> &'static str {
     match state {
         ImageState::Pending => "pending",
         ImageState::Available => "available",

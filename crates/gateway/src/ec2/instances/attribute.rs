@@ -33,8 +33,9 @@ pub(super) async fn describe_instance_attribute(mut call: Call) -> Answer {
         }
         "groupSet" => shape::groups(&mut xml, &call.network()?, &it, false),
         "sourceDestCheck" => value(&mut xml, "sourceDestCheck", true),
+        "enaSupport" => value(&mut xml, "enaSupport", it.ena_support),
         // What no machine here has.
-        "ebsOptimized" | "enaSupport" | "disableApiStop" => value(&mut xml, &attribute, false),
+        "ebsOptimized" | "disableApiStop" => value(&mut xml, &attribute, false),
         "kernel" | "ramdisk" | "sriovNetSupport" => {
             xml.empty(&attribute);
         }

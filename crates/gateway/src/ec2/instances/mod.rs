@@ -2,7 +2,9 @@
 
 mod attribute;
 mod console;
+mod credit;
 mod describe;
+mod image_metadata;
 mod modify;
 mod run;
 mod shape;
@@ -30,6 +32,8 @@ pub(super) const ENTRIES: &[Entry] = entries! {
     Service::Ec2;
     writes run::RUN => run::run_instances,
     reads describe::DESCRIBE => describe::describe_instances,
+    reads credit::DESCRIBE => credit::describe_instance_credit_specifications,
+    reads image_metadata::DESCRIBE => image_metadata::describe_instance_image_metadata,
     writes state::START => state::start_instances,
     writes state::STOP => state::stop_instances,
     writes state::REBOOT => state::reboot_instances,
@@ -37,6 +41,7 @@ pub(super) const ENTRIES: &[Entry] = entries! {
     reads status::DESCRIBE => status::describe_instance_status,
     reads attribute::DESCRIBE => attribute::describe_instance_attribute,
     writes modify::MODIFY => modify::modify_instance_attribute,
+    writes modify::RESET => modify::reset_instance_attribute,
     reads console::GET => console::get_console_output,
     reads types::DESCRIBE => types::describe_instance_types,
     reads types::OFFERINGS => types::describe_instance_type_offerings,

@@ -15,6 +15,7 @@ pub(super) const MODIFY: Operation = Operation::new(
         "InstanceInitiatedShutdownBehavior.Value",
         "InstanceType.Value",
         "UserData.Value",
+        "EnaSupport.Value",
         "GroupId.N",
         "BlockDeviceMapping.N.DeviceName",
         "BlockDeviceMapping.N.Ebs.VolumeId",
@@ -25,11 +26,24 @@ pub(super) const MODIFY: Operation = Operation::new(
     ("SourceDestCheck.Value", &["true"]),
     ("DisableApiStop.Value", &["false"]),
     ("EbsOptimized.Value", &["false"]),
-    ("EnaSupport.Value", &["false"]),
     ("SriovNetSupport.Value", &[]),
     ("Kernel.Value", &[]),
     ("Ramdisk.Value", &[]),
 ]);
+
+/// It is as it would be reset to, and can't be otherwise.
+pub(super) const RESET: Operation =
+    Operation::new("ResetInstanceAttribute", &["InstanceId!", "Attribute!"]);
+
+pub(super) async fn reset_instance_attribute(mut call: Call) -> Answer {
+    let attribute = call.params.need("Attribute")?;
+    if attribute != "sourceDestCheck" {
+        let why = "Of an instance here only sourceDestCheck can be reset.";
+        return Err(Error::invalid("Attribute", &attribute, why).into());
+    }
+    the_one(&mut call).await?;
+    Ok(Xml::done())
+}
 
 pub(super) async fn modify_instance_attribute(mut call: Call) -> Answer {
     let instance_id = the_one(&mut call).await?.instance_id;
@@ -53,6 +67,7 @@ fn structured(params: &mut Params, request: &mut ModifyInstanceRequest) -> Resul
     if let Some(behavior) = behavior.flatten() {
         request.set_shutdown_behavior(behavior);
     }
+    request.ena_support = params.inside("EnaSupport", |inner| inner.flag("Value"))?.flatten();
     let kind = params.inside("InstanceType", |inner| inner.text("Value"))?;
     request.instance_type = kind.flatten().unwrap_or_default();
     let data = params.inside("UserData", |inner| {
@@ -82,6 +97,7 @@ fn old(params: &mut Params, request: &mut ModifyInstanceRequest) -> Result<(), E
             request.disable_api_termination =
                 params.flag("Value")?.or(request.disable_api_termination);
         }
+        "enaSupport" => request.ena_support = params.flag("Value")?.or(request.ena_support),
         "instanceInitiatedShutdownBehavior" => {
             if let Some(behavior) = params.choice("Value", &BEHAVIORS)? {
                 request.set_shutdown_behavior(behavior);
@@ -121,6 +137,7 @@ mod tests {
             ("Attribute=instanceType&Value=t3.micro", "InstanceType.Value=t3.micro"),
             ("Attribute=disableApiTermination&Value=true", "DisableApiTermination.Value=true"),
             ("Attribute=userData&Value=aGk=", "UserData.Value=aGk="),
+            ("Attribute=enaSupport&Value=true", "EnaSupport.Value=true"),
             (
                 "Attribute=instanceInitiatedShutdownBehavior&Value=terminate",
                 "InstanceInitiatedShutdownBehavior.Value=terminate",

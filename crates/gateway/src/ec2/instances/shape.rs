@@ -75,7 +75,10 @@ fn instance(xml: &mut Xml, network: &Network, it: &Instance) {
         xml.text("subnetId", network.subnet_of(&it.subnet_id))
             .text("vpcId", network.vpc_of(&it.vpc_id));
     }
-    xml.filled("privateIpAddress", private)
+    // EC2 says nothing else of any other.
+    let windows = it.image_platform == "windows";
+    xml.filled("platform", if windows { "windows" } else { "" })
+        .filled("privateIpAddress", private)
         .filled("ipAddress", &address)
         .value("sourceDestCheck", true);
     groups(xml, network, it, ended);
@@ -94,7 +97,7 @@ fn instance(xml: &mut Xml, network: &Network, it: &Instance) {
     xml.text("hypervisor", "xen");
     interface(xml, network, it, &address, ended);
     xml.value("ebsOptimized", false)
-        .value("enaSupport", false)
+        .value("enaSupport", it.ena_support)
         .node("cpuOptions", |xml| {
             xml.value("coreCount", it.cpus).value("threadsPerCore", 1);
         })
@@ -106,7 +109,8 @@ fn instance(xml: &mut Xml, network: &Network, it: &Instance) {
                 .text("httpProtocolIpv6", "disabled")
                 .text("instanceMetadataTags", "disabled");
         })
-        .text("platformDetails", "Linux/UNIX");
+        .text("platformDetails", if windows { "Windows" } else { "Linux/UNIX" })
+        .text("usageOperation", if windows { "RunInstances:0002" } else { "RunInstances" });
 }
 
 /// `blockDeviceMapping`.

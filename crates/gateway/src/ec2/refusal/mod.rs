@@ -103,6 +103,9 @@ fn message(code: Code, seen: &Seen) -> String {
             }
             _ => seen.message.clone(),
         },
+        Code::InvalidRequest if seen.reason == "IMAGE_NOT_COPYABLE" => {
+            "You do not have permission to access the storage of this ami".to_owned()
+        }
         Code::InternalError => {
             "An internal error has occurred; the request id finds it in the log.".to_owned()
         }

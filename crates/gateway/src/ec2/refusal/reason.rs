@@ -75,6 +75,7 @@ fn gateway(reason: GatewayErrorReason) -> Option<Code> {
         R::OperationFailed => Code::InternalError,
         R::PageTokenInvalid => Code::InvalidNextToken,
         R::ImageNotAvailable => Code::InvalidAmiIdUnavailable,
+        R::ImageNotCopyable => Code::InvalidRequest,
         R::ImageHasProductCodes | R::ImagePublic => Code::OperationNotPermitted,
         R::ImageEncrypted => Code::UnsupportedOperation,
         R::InstanceStateInvalid => Code::IncorrectInstanceState,
