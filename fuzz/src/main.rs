@@ -32,6 +32,7 @@ static TARGETS: &[Target] = &[
     targets::bundle::TARGET,
     targets::chunked::TARGET,
     targets::objects::TARGET,
+    targets::manifest::TARGET,
 ];
 
 static CHOSEN: OnceLock<fn(&[u8])> = OnceLock::new();

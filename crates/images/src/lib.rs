@@ -17,6 +17,7 @@ mod error;
 mod field;
 mod format;
 mod inflate;
+pub mod instance_bundle;
 mod limits;
 mod map;
 mod open;

@@ -68,6 +68,14 @@ impl<'a> Opener<'a> {
         self.outer(Box::new(source), &work)
     }
 
+    /// Opens `source` as a raw disk whatever its bytes look like: it comes from where that is known.
+    ///
+    /// Errors: [`ImageError::Empty`], [`ImageError::TooLarge`].
+    pub fn open_raw(&self, source: impl Source + 'static) -> Result<Disk, ImageError> {
+        let raw = raw::Raw::open(Box::new(source), self.limits)?;
+        Ok(Disk::new(Box::new(raw), vec![Format::Raw]))
+    }
+
     /// The file as it was sent: perhaps compressed.
     fn outer(&self, source: Box<dyn Source>, work: &Work<'_>) -> Result<Disk, ImageError> {
         let detected = detect::only(&detect::all(&*source)?)?;

@@ -21,6 +21,8 @@ pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 pub enum StorageError {
     #[error(transparent)]
     Object(#[from] crate::ObjectError),
+    #[error(transparent)]
+    InstanceBundle(#[from] crate::InstanceBundleError),
     #[error("snapshot {id} does not exist")]
     NoSuchSnapshot { id: SnapshotId },
     #[error("volume {id} does not exist")]
@@ -220,6 +222,7 @@ impl Describe for StorageError {
         let fault = |kind, reason| Fault::new(kind, name(reason));
         match self {
             Self::Object(error) => error.fault(),
+            Self::InstanceBundle(error) => error.fault(),
             Self::NoSuchSnapshot { id } => {
                 fault(Kind::NotFound, Reason::SnapshotNotFound).with("snapshot_id", id)
             }

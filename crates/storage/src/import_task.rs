@@ -8,7 +8,9 @@ use vmint_ids::{
 };
 use vmint_images::Format;
 
-use crate::{Content, Seal, import_url::ImportUrl, object::ObjectName, tag::Tags};
+use crate::{
+    Content, Seal, import_url::ImportUrl, instance_bundle::Location, object::ObjectName, tag::Tags,
+};
 
 /// Imports of one account that are under way at a time.
 pub(crate) const MAX_ACTIVE: usize = 20;
@@ -66,6 +68,8 @@ pub(crate) enum FileSource {
     Object(ObjectName),
     /// There is none: the disk is that of a snapshot.
     Snapshot(SnapshotId),
+    /// An instance-store bundle.
+    Bundle(Location),
 }
 
 /// A file that is being fetched, so that a restart goes on where it was.

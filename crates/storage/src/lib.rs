@@ -4,7 +4,8 @@
 //! need it and whom it is shared with; `volumes.v1` by id, with indexes by
 //! account and by instance; `keys.v1`, `default-keys.v1` and `lineages.v1`, what
 //! data at rest are encrypted under; `uploads.v1`, `imports.v1` and `exports.v1`,
-//! what is on its way in or out, with indexes by account; `boot-sets.v1`, what a
+//! what is on its way in or out, with indexes by account; `instance-bundles.v1`,
+//! disks on their way into a bucket; `boot-sets.v1`, what a
 //! boot reads of a content; `scrubs.v1`, the last scrub; `held.v1`, how much each
 //! account has; `requests.v1`, answers already given; `epochs.v1`, which gateway
 //! speaks.
@@ -19,6 +20,7 @@
 
 mod block_token;
 mod boot_set;
+mod bundle_seal;
 mod config;
 mod content_label;
 mod damage;
@@ -29,6 +31,8 @@ mod filter;
 mod grpc;
 mod import_task;
 mod import_url;
+mod instance_bundle;
+mod instance_bundle_fault;
 mod key;
 mod live;
 mod object;
@@ -62,6 +66,7 @@ use vmint_api::storage::v1::{
     bundle_internal_service_server::BundleInternalServiceServer,
     copy_internal_service_server::CopyInternalServiceServer,
     export_service_server::ExportServiceServer,
+    instance_bundle_service_server::InstanceBundleServiceServer,
     key_internal_service_server::KeyInternalServiceServer, key_service_server::KeyServiceServer,
     object_internal_service_server::ObjectInternalServiceServer,
     object_service_server::ObjectServiceServer, snapshot_service_server::SnapshotServiceServer,
@@ -83,11 +88,13 @@ pub use error::{BlockError, Lack, Result, StorageError};
 pub use export_task::ExportName;
 pub use filter::BadFilter;
 pub use grpc::{
-    Blocks, Bundles, Copies, Exports, Files, Internal, Keys, KeysInternal, Objects, Public,
+    Blocks, Bundles, Copies, Exports, Files, InstanceBundles, Internal, Keys, KeysInternal, Objects,
+    Public,
     Snapshots, Transfer, TransferInternal, Upkeep, Volumes, VolumesInternal,
 };
 pub use import_task::TaskId;
 pub use import_url::BadUrl;
+pub use instance_bundle_fault::InstanceBundleError;
 pub use key::{BadChange, Key, KeyState};
 pub use object_fault::ObjectError;
 pub use ops::{Checked, CheckedOffline, Storage, check_offline};
@@ -187,6 +194,7 @@ pub async fn run(
         .service(UpkeepServiceServer::new(Upkeep(storage.clone())))
         .service(ObjectServiceServer::new(Objects(storage.clone())))
         .service(ObjectInternalServiceServer::new(Files(storage.clone())))
+        .service(InstanceBundleServiceServer::new(InstanceBundles(storage.clone())))
         .service(KeyInternalServiceServer::new(KeysInternal(storage.clone())))
         .task("collect", collect)
         .task("expire", expire)

@@ -65,6 +65,13 @@ impl FromStr for ObjectKey {
     }
 }
 
+impl ObjectKey {
+    /// A name that a bundle's location has made: shorter than a key may be.
+    pub(crate) fn of_bundle(name: String) -> Self {
+        Self(name)
+    }
+}
+
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -31,6 +31,13 @@ pub trait KeyProvider: fmt::Debug + Send + Sync {
 
     /// Destroys a data key for good. One that is not there is no error.
     fn destroy_data_key(&self, lineage: LineageId) -> io::Result<()>;
+
+    /// Wraps a secret that is kept elsewhere; it opens again under the same key and with the same
+    /// `context`, 17 bytes at least.
+    fn wrap(&self, key: KmsKeyId, context: &[u8], secret: &[u8]) -> io::Result<Vec<u8>>;
+
+    /// The secret that was wrapped; none if its key was destroyed, or it was not wrapped so.
+    fn unwrap(&self, key: KmsKeyId, context: &[u8], wrapped: &[u8]) -> io::Result<Option<Vec<u8>>>;
 }
 
 /// Keys as files that their owner alone may read, in a directory of their own.
@@ -98,6 +105,36 @@ impl KeyProvider for FileKeys {
     fn destroy_data_key(&self, lineage: LineageId) -> io::Result<()> {
         wipe(&self.data_path(lineage))
     }
+
+    fn wrap(&self, key: KmsKeyId, context: &[u8], secret: &[u8]) -> io::Result<Vec<u8>> {
+        let Some(cipher) = self.key(key)? else { return Err(gone(key)) };
+        let (nonce, mut data) = (random::<NONCE_LEN>()?, secret.to_vec());
+        let sealed = cipher.seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            bound(key, context)?,
+            &mut data,
+        );
+        sealed.map_err(|_| damaged("key", key))?;
+        Ok([&nonce[..], &data].concat())
+    }
+
+    fn unwrap(&self, key: KmsKeyId, context: &[u8], wrapped: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let Some(cipher) = self.key(key)? else { return Ok(None) };
+        let Some((nonce, sealed)) = wrapped.split_first_chunk::<NONCE_LEN>() else {
+            return Ok(None);
+        };
+        let (nonce, mut sealed) = (Nonce::assume_unique_for_key(*nonce), sealed.to_vec());
+        let opened = cipher.open_in_place(nonce, bound(key, context)?, &mut sealed);
+        Ok(opened.ok().map(|secret| secret.to_vec()))
+    }
+}
+
+/// Longer than what data keys are bound to, so that neither passes for the other.
+fn bound(key: KmsKeyId, context: &[u8]) -> io::Result<Aad<Vec<u8>>> {
+    if context.len() <= 16 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(Aad::from([&key.to_key()[..], context].concat()))
 }
 
 fn additional(key: KmsKeyId, lineage: LineageId) -> Aad<[u8; 32]> {
@@ -188,6 +225,14 @@ mod tests {
         for path in [keys.key_path(key), keys.data_path(second)] {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
         }
+        let (context, secret) = (b"of a bundle with an id", b"secret");
+        let wrapped = keys.wrap(key, context, secret).unwrap();
+        assert_ne!(keys.wrap(key, context, secret).unwrap(), wrapped);
+        assert_eq!(keys.unwrap(key, context, &wrapped).unwrap().as_deref(), Some(&secret[..]));
+        assert_eq!(keys.unwrap(other, context, &wrapped).unwrap(), None);
+        assert_eq!(keys.unwrap(key, b"of a bundle with another", &wrapped).unwrap(), None);
+        assert_eq!(keys.unwrap(key, context, &wrapped[..11]).unwrap(), None);
+        assert!(keys.wrap(key, b"short", secret).is_err());
         keys.destroy_data_key(first).unwrap();
         keys.destroy_data_key(first).unwrap();
         assert_eq!(keys.data_key(key, first).unwrap(), None);

@@ -101,6 +101,7 @@ async fn user(global: &Global, command: Command) -> Result<u8> {
         Command::Image(command) => commands::image::run(client, command).await?,
         Command::Snapshot(command) => commands::snapshot::run(client, command).await?,
         Command::Volume(command) => commands::volume::run(client, command).await?,
+        Command::Bundle(command) => commands::bundle::run(client, command).await?,
         Command::Storage(command) => return commands::storage::run(client, command).await,
         Command::Key(command) => commands::key::run(client, command).await?,
         Command::Market(command) => commands::market::run(client, command).await?,

@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod chunked;
 pub mod json;
 pub mod objects;
+pub mod manifest;
 pub mod package;
 pub mod qcow2;
 pub mod query;

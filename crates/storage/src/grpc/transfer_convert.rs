@@ -5,6 +5,7 @@ use vmint_api::storage::v1::disk_source::Source;
 
 use super::{
     convert::{id, number, tags, time},
+    instance_bundles::location_of,
     object_convert::object_name,
 };
 use crate::{
@@ -39,12 +40,23 @@ pub(super) fn new_disk(source: Option<&pb::DiskSource>) -> Result<NewDisk> {
         Some(Source::Url(url)) => FileSource::Url(url.parse()?),
         Some(Source::Object(at)) => FileSource::Object(object_name(&at)?),
         Some(Source::SnapshotId(from)) => FileSource::Snapshot(id("source.snapshot_id", &from)?),
+        Some(Source::BundleManifest(location)) => {
+            if declared.is_some() || asked.disk_index.is_some() {
+                return Err(StorageError::Invalid {
+                    field: "source",
+                    what: "source",
+                    value: String::new(),
+                    rule: "a bundle's disk has no format and no index: leave them out".to_owned(),
+                });
+            }
+            FileSource::Bundle(location_of("source.bundle_manifest", &location)?)
+        }
         None => {
             return Err(StorageError::Invalid {
                 field: "source",
                 what: "source",
                 value: String::new(),
-                rule: "name an upload, a URL, an object or a snapshot".to_owned(),
+                rule: "name an upload, a URL, an object, a snapshot or a bundle's manifest".to_owned(),
             });
         }
     };
@@ -89,6 +101,7 @@ fn disk(disk: &Disk) -> pb::ImportDisk {
         FileSource::Object(ObjectName { bucket, key }) => {
             Source::Object(pb::ObjectName { bucket: bucket.to_string(), key: key.to_string() })
         }
+        FileSource::Bundle(location) => Source::BundleManifest(location.to_string()),
     };
     let format = disk.declared.map(|format| format.to_string()).unwrap_or_default();
     let made = disk.made.as_ref();

@@ -79,6 +79,13 @@ impl Storage {
         let Labels { description, tags, .. } = labels;
         let labelled = Labelled { description, tags, ..Labelled::default() };
         let disk = Disk::from(disk);
+        let before = asked.clone();
+        let before = self.records.commit(move |tx| LEDGER.answered::<Answer, _>(tx, &before));
+        if let Some(answer) = before.await? {
+            let id = answer.task.parse().map_err(|_| StorageError::Damaged)?;
+            return self.import(id, account);
+        }
+        let wish = self.wish_of_bundles(account, [&disk.source].into_iter(), wish).await?;
         let seal = self.seal_of_new(account, wish).await?;
         let id = TaskId::Snapshot(ImportSnapshotTaskId::random());
         let answer = self
@@ -106,9 +113,12 @@ impl Storage {
     ) -> Result<Task> {
         let NewImage { image, description, disks, wish, tags, snapshot_tags } = new;
         let labelled = Labelled { image: Some(image), description, tags, snapshot_tags };
-        let seal = match import_tasks::find(self.records.store(), id)? {
-            Some(there) => there.seal,
-            None => self.seal_of_new(account, wish).await?,
+        let seal = if let Some(there) = import_tasks::find(self.records.store(), id)? {
+            there.seal
+        } else {
+            let sources = disks.iter().map(|disk| &disk.source);
+            let wish = self.wish_of_bundles(account, sources, wish).await?;
+            self.seal_of_new(account, wish).await?
         };
         let disks = disks.into_iter().map(Disk::from).collect();
         let task = self
@@ -241,7 +251,7 @@ impl Storage {
     /// Removes what was fetched for an import that has ended.
     pub(super) async fn drop_fetches(&self, task: &Task) {
         for (n, disk) in task.disks.iter().enumerate() {
-            if matches!(disk.source, FileSource::Url(_)) {
+            if !matches!(disk.source, FileSource::Upload(_)) {
                 self.drop_file(self.transfers.fetch(task.id, n)).await;
             }
         }
@@ -291,7 +301,7 @@ fn begin(
                     return Err(TxError::Refused(StorageError::NotCompleted { id: *id }));
                 }
             }
-            FileSource::Url(_) => {}
+            FileSource::Url(_) | FileSource::Bundle(_) => {}
         }
     }
     let task = Task {

@@ -10,7 +10,7 @@ use crate::{
     Content, Result, Seal, Snapshot, Storage, StorageError, Volume,
     key::KeyState,
     snapshot::SnapshotState,
-    store::{LEDGER, exports, keys, snapshots, uploads, volumes},
+    store::{LEDGER, exports, instance_bundles, keys, snapshots, uploads, volumes},
 };
 
 /// Records changed in one transaction.
@@ -244,7 +244,8 @@ fn let_one_go(
             !snapshots::of_lineage(read, lineage, 1)?.is_empty()
                 || !volumes::of_lineage(read, lineage, 1)?.is_empty()
                 || uploads::any_over(read, lineage)?
-                || exports::any_of(read, lineage)?,
+                || exports::any_of(read, lineage)?
+                || instance_bundles::any_of(read, lineage)?,
         )
     };
     if needed(tx).map_err(TxError::Refused)? { Ok(()) } else { keys::doom(tx, lineage, false) }

@@ -3,7 +3,10 @@
 use vmint_blocks::{Domain, Root};
 use vmint_ids::{SnapshotId, VolumeId};
 
-use crate::{Content, Result, Storage, export_task::ExportTask, import_task::TaskState};
+use crate::{
+    Content, Result, Storage, export_task::ExportTask, import_task::TaskState,
+    instance_bundle::BundleTask,
+};
 
 /// How many records are read at once.
 const STEP: usize = 500;
@@ -14,13 +17,13 @@ pub(crate) enum Holder {
     Snapshot(SnapshotId),
     /// What lies under its own writes.
     Volume(VolumeId),
-    /// An upload that is compared with it, or an export that reads it.
+    /// An upload that is compared with it, or an export or a bundle that reads it.
     Transfer,
 }
 
 impl Storage {
     /// What snapshots hold, what lies under volumes and what uploads are
-    /// compared with or exports read. What is being written or read is held by
+    /// compared with or exports and bundles read. What is being written or read is held by
     /// the block store.
     pub(super) fn needed(&self) -> Result<Vec<(Holder, Content)>> {
         let mut needed = Vec::new();
@@ -52,6 +55,9 @@ impl Storage {
         let exports = self.records.all_exports()?;
         let under_way = exports.iter().filter(|task| task.state == TaskState::Active);
         let read = under_way.flat_map(ExportTask::contents);
+        needed.extend(read.map(|content| (Holder::Transfer, content)));
+        let bundles = self.records.all_instance_bundles()?;
+        let read = bundles.iter().filter_map(BundleTask::content);
         needed.extend(read.map(|content| (Holder::Transfer, content)));
         Ok(needed)
     }

@@ -32,7 +32,8 @@ impl Storage {
             self.drop_file(self.transfers.export(id)).await;
         }
         self.transfers.tell();
-        if !imports.is_empty() || !exports.is_empty() {
+        let bundles = self.release_instance_bundles(account, AT_ONCE).await?;
+        if bundles || !imports.is_empty() || !exports.is_empty() {
             return Ok(true);
         }
         self.release_objects(account).await

@@ -1,15 +1,21 @@
 //! An import's work: fetch, check, convert, record; from wherever it was left.
 
-use std::{collections::HashSet, fs::File, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs::File,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use vmint_blocks::Sealed;
+use vmint_ids::ProductCode;
 use vmint_images::{Format, Limits, Opener, Source};
 use vmint_rpc::Describe as _;
 use vmint_store::{Tx, TxError};
 
 use super::{import::TakenIn, import_task::end, objects::ObjectFile};
 use crate::{
-    Result, Snapshot, Storage, StorageError,
+    InstanceBundleError, Result, Snapshot, Storage, StorageError,
     boot_set::BootSet,
     import_task::{Disk, FileSource, Made, REMEMBERED_MS, Task, TaskState},
     object::Object,
@@ -25,6 +31,8 @@ use crate::{
 struct Here {
     file: Lying,
     upload: Option<Upload>,
+    /// Of a bundle, what its disk's data are sold under.
+    codes: Option<BTreeSet<ProductCode>>,
     from: u64,
     to: u64,
 }
@@ -86,7 +94,7 @@ impl Storage {
             let here = match &disk.source {
                 FileSource::Upload(id) => {
                     let upload = Some(self.upload(*id, task.account)?);
-                    Here { file: Lying::At(self.transfers.upload(*id)), upload, from, to }
+                    Here { file: Lying::At(self.transfers.upload(*id)), upload, codes: None, from, to }
                 }
                 FileSource::Object(name) => {
                     let object = objects::named(self.records.store(), name, task.account)?;
@@ -94,7 +102,7 @@ impl Storage {
                     if bytes > limit {
                         return Err(StorageError::FileTooLarge { bytes, limit });
                     }
-                    Here { file: Lying::Object(object), upload: None, from, to }
+                    Here { file: Lying::Object(object), upload: None, codes: None, from, to }
                 }
                 FileSource::Snapshot(id) => {
                     self.share_disk(task, n, *id).await?;
@@ -105,7 +113,19 @@ impl Storage {
                     let middle = from.midpoint(to);
                     self.fetch(task, n, url, job, from..middle).await?;
                     let file = Lying::At(self.transfers.fetch(task.id, n));
-                    Here { file, upload: None, from: middle, to }
+                    Here { file, upload: None, codes: None, from: middle, to }
+                }
+                FileSource::Bundle(location) => {
+                    self.say(task, "downloading").await?;
+                    let (path, middle) = (self.transfers.fetch(task.id, n), from.midpoint(to));
+                    let (account, span) = (task.account, from..middle);
+                    let disk =
+                        self.unfold_instance_bundle(account, location, &path, job, span).await?;
+                    if disk.encrypted && task.seal.is_none() {
+                        return Err(InstanceBundleError::Replaced.into());
+                    }
+                    let codes = Some(disk.product_codes);
+                    Here { file: Lying::At(path), upload: None, codes, from: middle, to }
                 }
             };
             self.convert(task, n, disk, here, job).await?;
@@ -129,6 +149,7 @@ impl Storage {
         let lineage = task.seal.map(|seal| seal.lineage);
         let base = self.base_of_upload(here.upload.as_ref())?;
         let speaker = (self.clone(), task.clone(), tokio::runtime::Handle::current());
+        let (codes, plain) = (here.codes.clone().unwrap_or_default(), here.codes.is_some());
         let (taken, file_bytes, base) = Self::blocking(move || {
             let limits = Limits { max_virtual: storage.config.max_disk_bytes, ..Limits::default() };
             let (unfolding, watched) = (storage.staging()?, job.clone());
@@ -151,7 +172,11 @@ impl Storage {
                     let (file_bytes, disk) = match file {
                         Lying::At(path) => {
                             let file = File::open(path)?;
-                            (Source::len(&file), opener.open(file)?)
+                            let file_bytes = Source::len(&file);
+                            // A bundle's disk is one whatever it looks like.
+                            let disk =
+                                if plain { opener.open_raw(file) } else { opener.open(file) };
+                            (file_bytes, disk?)
                         }
                         Lying::Object(object) => {
                             let file = ObjectFile::open(&storage, &object)?;
@@ -179,7 +204,7 @@ impl Storage {
             Ok((taken, file_bytes, Some((from, boot))))
         })
         .await?;
-        let used_up = self.record(task, n, taken, file_bytes, base).await?;
+        let used_up = self.record(task, n, taken, file_bytes, (base, codes)).await?;
         if let (Lying::At(path), true) = (file, used_up) {
             self.drop_file(path).await;
         }
@@ -210,7 +235,7 @@ impl Storage {
         n: usize,
         taken: TakenIn,
         file_bytes: u64,
-        base: Option<(Snapshot, Option<BootSet>)>,
+        (base, codes): (Option<(Snapshot, Option<BootSet>)>, BTreeSet<ProductCode>),
     ) -> Result<bool> {
         let (content, sealed, format, root) = taken;
         let Sealed { new_bytes, stored_bytes, .. } = sealed;
@@ -234,7 +259,7 @@ impl Storage {
                     seal: base.seal.or(task.seal),
                     ..new
                 },
-                None => Snapshot { seal: task.seal, ..new },
+                None => Snapshot { product_codes: codes, seal: task.seal, ..new },
             };
             snapshot.description = description;
             snapshot.tags = snapshot_tags;
@@ -249,7 +274,7 @@ impl Storage {
             let source = disk.source.clone();
             // Another disk may lie in the same upload.
             let used_up = match source {
-                FileSource::Url(_) => true,
+                FileSource::Url(_) | FileSource::Bundle(_) => true,
                 FileSource::Object(_) | FileSource::Snapshot(_) => false,
                 FileSource::Upload(_) => {
                     let mut left = task.disks.iter().filter(|disk| disk.made.is_none());
@@ -318,6 +343,7 @@ impl Storage {
         for task in &exports {
             self.go_on_exporting(task);
         }
+        self.restore_instance_bundles().await?;
         self.go_on_scrubbing();
         Ok(())
     }
@@ -326,6 +352,7 @@ impl Storage {
     /// long ago.
     pub async fn expire_transfers(&self) -> Result<()> {
         self.expire_exports().await?;
+        self.expire_instance_bundles().await?;
         let storage = self.clone();
         let read = move || Ok((storage.records.all_uploads()?, storage.records.all_imports()?));
         let (all_uploads, tasks) = Self::blocking(read).await?;

@@ -4,6 +4,7 @@ pub(crate) mod boot_sets;
 pub(crate) mod exports;
 pub(crate) mod held;
 pub(crate) mod import_tasks;
+pub(crate) mod instance_bundles;
 pub(crate) mod keys;
 pub(crate) mod objects;
 mod record;

@@ -225,6 +225,11 @@ pub(crate) fn files(read: &impl Read, mut visit: impl FnMut(FileId)) -> Result<(
     })
 }
 
+/// How much an account's files hold.
+pub(crate) fn held(read: &impl Read, account: AccountId) -> Result<u64> {
+    Ok(HELD.get(read, &account.to_string().into_bytes())?.unwrap_or_default().bytes)
+}
+
 /// Keeps how much an account's files hold; refuses what is beyond `limit`.
 pub(crate) fn hold(tx: &mut Tx<'_>, account: AccountId, change: i64, limit: u64) -> Work<()> {
     let key = account.to_string().into_bytes();

@@ -83,6 +83,9 @@ struct DiskRecord {
     /// Of a bundle's disk; else empty.
     #[prost(bytes = "vec", tag = "13")]
     root: Vec<u8>,
+    /// A third source: where an instance-store bundle's manifest lies.
+    #[prost(string, tag = "20")]
+    bundle: String,
     #[prost(message, optional, tag = "70")]
     object: Option<ObjectNameRecord>,
     /// The snapshot whose disk it is.
@@ -106,6 +109,9 @@ impl DiskRecord {
         }
         if let Some(original) = optional(&self.original)? {
             return Ok(FileSource::Snapshot(original));
+        }
+        if let Some(location) = optional(&self.bundle)? {
+            return Ok(FileSource::Bundle(location));
         }
         Ok(match optional(&self.upload)? {
             Some(upload) => FileSource::Upload(upload),
@@ -238,6 +244,7 @@ impl From<&Disk> for DiskRecord {
         match &disk.source {
             FileSource::Upload(id) => record.upload = id.to_string(),
             FileSource::Url(url) => record.url = url.to_string(),
+            FileSource::Bundle(location) => record.bundle = location.to_string(),
             FileSource::Snapshot(id) => record.original = id.to_string(),
             FileSource::Object(ObjectName { bucket, key }) => {
                 let (bucket, key) = (bucket.to_string(), key.to_string());

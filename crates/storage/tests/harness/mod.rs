@@ -25,8 +25,11 @@ use vmint_api::{
         bundle_internal_service_client::BundleInternalServiceClient,
         bundle_internal_service_server::BundleInternalServiceServer,
         export_service_client::ExportServiceClient, export_service_server::ExportServiceServer,
-        import_snapshot_request::Part, key_service_client::KeyServiceClient,
-        key_service_server::KeyServiceServer, snapshot_service_client::SnapshotServiceClient,
+        import_snapshot_request::Part, instance_bundle_service_client::InstanceBundleServiceClient,
+        instance_bundle_service_server::InstanceBundleServiceServer,
+        key_service_client::KeyServiceClient, key_service_server::KeyServiceServer,
+        object_service_client::ObjectServiceClient, object_service_server::ObjectServiceServer,
+        snapshot_service_client::SnapshotServiceClient,
         snapshot_service_server::SnapshotServiceServer,
         storage_internal_service_client::StorageInternalServiceClient,
         storage_internal_service_server::StorageInternalServiceServer,
@@ -46,8 +49,8 @@ use vmint_blocks::{BlockStore, Stats};
 use vmint_daemon::ServiceConfig;
 use vmint_rpc::{Caller, Fault};
 use vmint_storage::{
-    Blocks, Bundles, Config, Exports, Internal, Keys, Public, Quota, Snapshots, Storage, Transfer,
-    TransferInternal, Upkeep, Volumes, VolumesInternal,
+    Blocks, Bundles, Config, Exports, InstanceBundles, Internal, Keys, Objects, Public, Quota,
+    Snapshots, Storage, Transfer, TransferInternal, Upkeep, Volumes, VolumesInternal,
 };
 use vmint_store::Store;
 
@@ -136,6 +139,11 @@ impl Running {
             .add_service(BlockServiceServer::with_interceptor(Blocks(storage.clone()), believe))
             .add_service(UpkeepServiceServer::with_interceptor(Upkeep(storage.clone()), believe))
             .add_service(VolumeInternalServiceServer::new(VolumesInternal(storage.clone())))
+            .add_service(ObjectServiceServer::with_interceptor(Objects(storage.clone()), believe))
+            .add_service(InstanceBundleServiceServer::with_interceptor(
+                InstanceBundles(storage.clone()),
+                believe,
+            ))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
                 drop(stopped.await);
             });
@@ -154,7 +162,9 @@ impl Running {
             direct: BlockServiceClient::new(channel.clone()),
             upkeep: UpkeepServiceClient::new(channel.clone()),
             bundles: BundleInternalServiceClient::new(channel.clone()),
-            plugs: VolumeInternalServiceClient::new(channel),
+            plugs: VolumeInternalServiceClient::new(channel.clone()),
+            objects: ObjectServiceClient::new(channel.clone()),
+            instance_bundles: InstanceBundleServiceClient::new(channel),
             storage,
             blocks,
             server,
@@ -185,6 +195,8 @@ pub struct Running {
     pub upkeep: UpkeepServiceClient<Channel>,
     pub bundles: BundleInternalServiceClient<Channel>,
     pub plugs: VolumeInternalServiceClient<Channel>,
+    pub objects: ObjectServiceClient<Channel>,
+    pub instance_bundles: InstanceBundleServiceClient<Channel>,
     pub storage: Storage,
     blocks: BlockStore,
     server: JoinHandle<()>,
@@ -199,6 +211,7 @@ impl Running {
         drop((self.users, self.keys, self.internal, self.exports));
         drop((self.transfer, self.transfer_internal, stop));
         drop((self.snapshots, self.volumes, self.direct, self.upkeep, self.plugs, self.bundles));
+        drop((self.objects, self.instance_bundles));
         server.await.unwrap();
         storage.close().await;
         drop((storage, blocks));

@@ -1,11 +1,13 @@
 //! The command tree.
 
+mod bundles;
 mod nouns;
 
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use bundles::BundleCommand;
 pub(crate) use nouns::{
     AccessKeyCommand, AccountCommand, ImageCommand, KeyCommand, MarketCommand, SnapshotCommand,
     StorageCommand, VolumeCommand,
@@ -103,6 +105,9 @@ pub(crate) enum Command {
     /// Volumes.
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Instance-store bundles: a disk as signed parts in a bucket.
+    #[command(subcommand)]
+    Bundle(BundleCommand),
     /// Upkeep of what is stored (operator).
     #[command(subcommand)]
     Storage(StorageCommand),

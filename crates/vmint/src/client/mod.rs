@@ -20,7 +20,9 @@ use vmint_api::{
     marketplace::v1::marketplace_service_client::MarketplaceServiceClient,
     permissions::v1::permissions_service_client::PermissionsServiceClient,
     storage::v1::{
-        export_service_client::ExportServiceClient, snapshot_service_client::SnapshotServiceClient,
+        export_service_client::ExportServiceClient,
+        instance_bundle_service_client::InstanceBundleServiceClient,
+        object_service_client::ObjectServiceClient, snapshot_service_client::SnapshotServiceClient,
         storage_service_client::StorageServiceClient,
         transfer_service_client::TransferServiceClient, upkeep_service_client::UpkeepServiceClient,
         volume_service_client::VolumeServiceClient,
@@ -152,6 +154,14 @@ impl Client {
 
     pub(crate) fn exports(&self) -> ExportServiceClient<Authed> {
         ExportServiceClient::new(self.authed()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    pub(crate) fn instance_bundles(&self) -> InstanceBundleServiceClient<Authed> {
+        InstanceBundleServiceClient::new(self.authed()).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    pub(crate) fn objects(&self) -> ObjectServiceClient<Authed> {
+        ObjectServiceClient::new(self.authed())
     }
 
     pub(crate) fn storage(&self) -> StorageServiceClient<Authed> {

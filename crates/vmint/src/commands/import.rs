@@ -106,8 +106,9 @@ pub(crate) async fn upload(
     snapshot(client, Source::UploadId(upload_id), format, description).await
 }
 
-/// Makes a snapshot of what was uploaded or is fetched.
-async fn snapshot(
+/// Makes a snapshot of what was uploaded, is fetched or lies in a bucket; what
+/// the file was found to be.
+pub(crate) async fn snapshot(
     client: &Client,
     source: Source,
     format: &str,

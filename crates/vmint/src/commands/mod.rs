@@ -3,6 +3,7 @@
 mod access_key;
 pub(crate) mod account;
 pub(crate) mod api;
+pub(crate) mod bundle;
 pub(crate) mod console;
 mod export;
 pub(crate) mod image;

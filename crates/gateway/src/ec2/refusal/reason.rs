@@ -213,7 +213,10 @@ fn storage(reason: StorageErrorReason) -> Option<Code> {
         | R::MultipartNotFound
         | R::PartInvalid
         | R::PartOrderInvalid
-        | R::PartTooSmall => Code::InvalidParameterValue,
+        | R::PartTooSmall
+        | R::InstanceBundleInvalid => Code::InvalidParameterValue,
+        R::InstanceBundleChanged | R::InstanceBundleExists => Code::IncorrectState,
+        R::InstanceBundleDenied => Code::AuthFailure,
         R::Unspecified | R::StoreFailed => return None,
     })
 }

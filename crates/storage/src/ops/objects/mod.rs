@@ -8,6 +8,7 @@ mod multipart;
 mod put;
 mod read;
 mod source;
+mod whole;
 
 use std::{collections::HashSet, path::PathBuf};
 
@@ -24,6 +25,7 @@ pub(crate) use list::{Listed, Listing};
 pub(crate) use multipart::Begun;
 pub(crate) use put::{NewObject, Receiving};
 pub(crate) use source::ObjectFile;
+pub(in crate::ops) use whole::Whole;
 
 /// Parts that one commit removes.
 const PARTS_AT_ONCE: usize = 60;
@@ -45,7 +47,7 @@ impl Storage {
     }
 
     /// Removes files that no record names any more.
-    async fn drop_segments(&self, segments: Vec<Segment>) {
+    pub(in crate::ops) async fn drop_segments(&self, segments: Vec<Segment>) {
         for segment in segments {
             self.drop_file(self.object_file(segment.file)).await;
         }
