@@ -50,6 +50,18 @@ pub fn detect<S: Source>(source: &S) -> Result<Format, ImageError> {
     detect::only(&detect::all(source)?)
 }
 
+/// How many disks [`Opener::disk`] finds in a file: those of an OVA in the order in which its
+/// machine has them, 1 of anything else, also of a package that is compressed. The disks
+/// themselves are not looked at.
+///
+/// Errors: those of [`open`].
+pub fn disks<S: Source>(source: &S, limits: &Limits) -> Result<usize, ImageError> {
+    match detect(source)? {
+        Format::Ova => ova::count(source, &work::Work::new(limits, None)),
+        _ => Ok(1),
+    }
+}
+
 /// Opens `source` as a disk after checking all of its structure; see [`Opener`] for what is
 /// compressed, holds several disks or should be cancelled.
 ///

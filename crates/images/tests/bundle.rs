@@ -58,6 +58,11 @@ fn image() -> Registration {
         disk,
         size_gib: 3,
         delete_on_termination: Some(false),
+        volume_type: "io1".to_owned(),
+        iops: 100,
+        throughput_mibps: 0,
+        encrypted: true,
+        kms_key_id: "kms-0".to_owned(),
     };
     Registration {
         name: "web".to_owned(),

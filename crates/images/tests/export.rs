@@ -59,7 +59,7 @@ fn written(source: &dyn Source, format: Format, dir: &Path) -> File {
         Format::Qcow2 => write::qcow2(&export, &mut out),
         Format::Vmdk => write::vmdk(&export, &mut out),
         Format::Vhd => write::vhd(&export, &mut out),
-        Format::Ova => write::ova(&export, &MACHINE, dir, &mut out),
+        Format::Ova => write::ova(&[export], &MACHINE, dir, &mut out),
         _ => unreachable!(),
     }
     .unwrap();
@@ -175,7 +175,7 @@ fn exports_have_bounds() {
     assert!(matches!(error, WriteError::TooLarge { format: Format::Vhd, .. }));
     for name in ["", "../x", "a b", ".hidden", "a\"b", &"x".repeat(65)] {
         let machine = Machine { name, ..MACHINE };
-        let error = write::ova(&export(&source), &machine, dir.path(), &mut Vec::new());
+        let error = write::ova(&[export(&source)], &machine, dir.path(), &mut Vec::new());
         assert!(matches!(error, Err(WriteError::Name)), "{name}");
     }
     let source = disk(9 << 20);

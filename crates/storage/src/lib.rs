@@ -88,9 +88,8 @@ pub use error::{BlockError, Lack, Result, StorageError};
 pub use export_task::ExportName;
 pub use filter::BadFilter;
 pub use grpc::{
-    Blocks, Bundles, Copies, Exports, Files, InstanceBundles, Internal, Keys, KeysInternal, Objects,
-    Public,
-    Snapshots, Transfer, TransferInternal, Upkeep, Volumes, VolumesInternal,
+    Blocks, Bundles, Copies, Exports, Files, InstanceBundles, Internal, Keys, KeysInternal,
+    Objects, Public, Snapshots, Transfer, TransferInternal, Upkeep, Volumes, VolumesInternal,
 };
 pub use import_task::TaskId;
 pub use import_url::BadUrl;

@@ -31,6 +31,13 @@ fn device(name: &str, snapshot: &str, size_gib: i32) -> BlockDeviceMapping {
 
 /// An image over two snapshots, its root not listed first, with an empty disk between.
 fn over(root: &str, data: &str) -> Image {
+    let mut data = device("/dev/sdb", data, 0);
+    let ebs = data.ebs.as_mut().unwrap();
+    (ebs.volume_type, ebs.iops) = ("io2".to_owned(), 5000);
+    let mut scratch = device("/dev/sdc", "", 7);
+    let ebs = scratch.ebs.as_mut().unwrap();
+    (ebs.volume_type, ebs.throughput_mibps) = ("gp3".to_owned(), 250);
+    ebs.delete_on_termination = Some(true);
     Image {
         image_id: image(1),
         name: "web".to_owned(),
@@ -39,11 +46,7 @@ fn over(root: &str, data: &str) -> Image {
         boot_mode: BootMode::Uefi.into(),
         root_device_name: "/dev/sda1".to_owned(),
         ena_support: true,
-        block_device_mappings: vec![
-            device("/dev/sdb", data, 0),
-            device("/dev/sdc", "", 7),
-            device("/dev/sda1", root, 30),
-        ],
+        block_device_mappings: vec![data, scratch, device("/dev/sda1", root, 30)],
         ..Image::default()
     }
 }
@@ -54,6 +57,7 @@ async fn save(running: &mut Running, account: &str, image: Image) -> (pb::Export
         account_id: account.to_owned(),
         image: Some(image),
         request_id: "save".to_owned(),
+        format: String::new(),
     };
     let begun = running.bundles.start_bundle_export(request.clone()).await.unwrap();
     let task_id = begun.into_inner().task.unwrap().task_id;
@@ -158,6 +162,8 @@ async fn an_image_goes_elsewhere_and_is_the_same_file_there() {
     let found = running.bundles.describe_bundle(describe(BOB)).await.unwrap().into_inner();
     assert_eq!(found.device_names, ["/dev/sda1", "/dev/sdb"]);
     let mut told = found.image.unwrap();
+    // All of it but what is of the place it comes from.
+    assert_eq!(told, Image { image_id: String::new(), ..over("", "") });
     let refused = running.bundles.describe_bundle(describe(ANN)).await.unwrap_err();
     assert_eq!(reason(&refused), "UPLOAD_NOT_FOUND");
     let done = loaded(&mut running, loading(BOB, &id)).await;
@@ -292,6 +298,49 @@ async fn a_bundle_that_lies_of_its_content_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_encrypted_says_so_and_names_its_key_to_whom_it_belongs() {
+    let place = Place::new();
+    let mut running = place.start().await;
+    let open = running.import(&noise(8, MIB)).await.snapshot_id;
+    let request = pb::CopySnapshotRequest {
+        source_snapshot_id: open.clone(),
+        encrypted: true,
+        ..Default::default()
+    };
+    let copied = running.snapshots.copy_snapshot(from(ANN, request)).await.unwrap().into_inner();
+    let sealed = copied.snapshot.unwrap().snapshot_id;
+    let kms_key_id = running.settled(ANN, &sealed).await.kms_key_id;
+    assert!(kms_key_id.starts_with("kms-"), "{kms_key_id}");
+    let (task, file) = save(&mut running, ANN, over(&sealed, &open)).await;
+    let mut seen = Vec::new();
+    for account in [ANN, BOB] {
+        let upload_id = upload(&mut running, account, &file).await;
+        let request =
+            pb::DescribeBundleRequest { account_id: account.to_owned(), upload_id, object: None };
+        let found = running.bundles.describe_bundle(request).await.unwrap().into_inner();
+        let disks = found.image.unwrap().block_device_mappings.into_iter();
+        seen.push(disks.map(|disk| disk.ebs.unwrap()).collect::<Vec<_>>());
+    }
+    for disks in &seen {
+        assert_eq!(
+            disks.iter().map(|disk| disk.encrypted).collect::<Vec<_>>(),
+            [false, false, true]
+        );
+    }
+    assert_eq!(
+        (seen[0][2].kms_key_id.as_str(), seen[1][2].kms_key_id.as_str()),
+        (&*kms_key_id, "")
+    );
+    // The bytes are called the same under any key, and none.
+    let id = upload(&mut running, ANN, &file).await;
+    let loading = pb::EnsureImportRequest { encrypted: true, kms_key_id, ..loading(ANN, &id) };
+    let done = loaded(&mut running, loading).await;
+    let roots: Vec<_> = done.disks.iter().map(|disk| disk.content_root.clone()).collect();
+    assert_eq!((roots, done.encrypted), (task.content_roots, true), "{}", done.status_message);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_ones_own_or_is_sold_is_not_saved() {
     let place = Place::new();
     let mut running = place.start().await;
@@ -301,6 +350,7 @@ async fn what_is_not_ones_own_or_is_sold_is_not_saved() {
             account_id: account.to_owned(),
             image: Some(image),
             request_id: String::new(),
+            format: String::new(),
         };
         reason(&running.bundles.start_bundle_export(request).await.unwrap_err())
     };
@@ -318,6 +368,7 @@ async fn what_is_not_ones_own_or_is_sold_is_not_saved() {
         account_id: ANN.to_owned(),
         image: Some(over(&mine, &mine)),
         request_id: String::new(),
+        format: String::new(),
     };
     let refused = bundles.start_bundle_export(request).await.unwrap_err();
     assert_eq!(reason(&refused), "NOT_EXPORTABLE");

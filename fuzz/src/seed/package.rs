@@ -32,7 +32,7 @@ fn written() -> Vec<u8> {
     let export = Export { source: &disk, id: [1; 16], watch: &|_| true };
     let machine = Machine { name: "vm", cpus: 1, memory_mib: 512 };
     let mut out = Vec::new();
-    let _ = write::ova(&export, &machine, &std::env::temp_dir(), &mut out);
+    let _ = write::ova(&[export, export], &machine, &std::env::temp_dir(), &mut out);
     out
 }
 

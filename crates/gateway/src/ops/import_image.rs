@@ -7,8 +7,9 @@ use vmint_api::{
     catalog::v1::Image,
     gateway::v1::{ImportImageDisk, ImportImageRequest, ImportImageResponse},
     storage::v1::{
-        BatchGetSnapshotsRequest, EnsureImportEndedRequest, EnsureImportRequest,
-        EnsureImportResponse, ImportTask, NewImportDisk, ReleaseImportRequest, TransferState,
+        BatchGetSnapshotsRequest, CountDisksRequest, DiskSource, EnsureImportEndedRequest,
+        EnsureImportRequest, EnsureImportResponse, ImportTask, NewImportDisk, ReleaseImportRequest,
+        TransferState,
     },
     types::v1::{BlockDeviceMapping, EbsBlockDevice, Tag},
 };
@@ -44,7 +45,7 @@ impl Gateway {
         let saga = match self.sagas.replayed(&asked).await? {
             Some(saga) => saga,
             None => {
-                let plan = plan(caller, request)?;
+                let plan = plan(caller, self.each_disk(caller, request).await?)?;
                 let image = plan.image.as_ref().map(|image| image.image_id.clone());
                 let subjects = vec![image.unwrap_or_default(), plan.task_id.clone()];
                 self.sagas.begin::<Import>(caller, &asked, subjects, &plan).await?
@@ -52,6 +53,38 @@ impl Gateway {
         };
         let memo = self.sagas.until::<Import>(saga, Step::Own as usize).await?;
         Ok(ImportImageResponse { image: memo.image, task: memo.task })
+    }
+}
+
+impl Gateway {
+    /// The request with every disk of its packages in it.
+    async fn each_disk(
+        &self,
+        caller: &Caller,
+        mut request: ImportImageRequest,
+    ) -> Result<ImportImageRequest, Status> {
+        let mut disks = Vec::new();
+        // No more is asked than may be answered.
+        for disk in request.disks.drain(..).take(MAX_DISKS + 1) {
+            let Some(source) = disk.source.clone().filter(|it| it.disk_index.is_none()) else {
+                disks.push(disk);
+                continue;
+            };
+            let account_id = caller.account.clone();
+            let count = CountDisksRequest { account_id, source: Some(source.clone()) };
+            let gateway = Caller::service(vmint_rpc::GATEWAY);
+            let count = self.peers.transfers(&gateway).count_disks(count).await?.into_inner().disks;
+            if count <= 1 {
+                disks.push(disk);
+                continue;
+            }
+            for index in (0..count).take(MAX_DISKS + 1) {
+                let source = Some(DiskSource { disk_index: Some(index), ..source.clone() });
+                let first = if index == 0 { disk.device_name.clone() } else { String::new() };
+                disks.push(ImportImageDisk { source, device_name: first });
+            }
+        }
+        Ok(ImportImageRequest { disks, ..request })
     }
 }
 

@@ -69,13 +69,18 @@ pub(super) fn bundled(
         image.name = name;
     }
     image.tags = tags;
-    let mut disks = Vec::new();
+    let (mut disks, mut encrypted, mut kms_key_id) = (Vec::new(), false, String::new());
     for (index, device_name) in (0..).zip(found.device_names) {
         let mut mappings = image.block_device_mappings.iter_mut();
         let mapping = mappings.find(|mapping| mapping.device_name == device_name);
         let ebs = mapping.and_then(|mapping| mapping.ebs.as_mut());
         let ebs = ebs.ok_or_else(|| GatewayError::invalid("source", "a disk has no device"))?;
         ebs.snapshot_id = SnapshotId::random().to_string();
+        // What was encrypted becomes nothing less; all disks are under one key.
+        encrypted |= ebs.encrypted;
+        if kms_key_id.is_empty() {
+            kms_key_id.clone_from(&ebs.kms_key_id);
+        }
         let source = DiskSource {
             source: Some(from.clone()),
             format: FORMAT.to_owned(),
@@ -86,5 +91,6 @@ pub(super) fn bundled(
     }
     let image = new_image(caller, Some(image))?;
     let task_id = ImportImageTaskId::random().to_string();
-    Ok(ImportPlan { image: Some(image), disks, task_id, ..ImportPlan::default() })
+    let image = Some(image);
+    Ok(ImportPlan { image, disks, task_id, encrypted, kms_key_id, ..ImportPlan::default() })
 }

@@ -9,8 +9,8 @@ use super::{Gateway, asked, has_ended};
 use crate::GatewayError;
 
 impl Gateway {
-    /// Begins to write an image of the caller's own as a bundle. Storage makes
-    /// a repeated call the same task.
+    /// Begins to write an image of the caller's own as a bundle or an
+    /// OVA. Storage makes a repeated call the same task.
     pub(crate) async fn save_image(
         &self,
         caller: &Caller,
@@ -27,6 +27,7 @@ impl Gateway {
             account_id: caller.account.clone(),
             image: Some(image),
             request_id: asked.request_id,
+            format: request.format,
         };
         let gateway = Caller::service(vmint_rpc::GATEWAY);
         let answer = self.peers.bundles(&gateway).start_bundle_export(request).await?;

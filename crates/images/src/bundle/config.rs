@@ -68,6 +68,26 @@ pub struct Mapping {
     pub size_gib: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_on_termination: Option<bool>,
+    /// EC2's word, such as "io2"; empty for the default.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub volume_type: String,
+    /// 0: the type's default.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub iops: i32,
+    /// In MiB a second; 0: the type's default.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub throughput_mibps: i32,
+    /// The disk was encrypted at rest: whoever loads it keeps it so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub encrypted: bool,
+    /// The key it lay under; of use only where the same key is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kms_key_id: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 impl DiskNote {
@@ -114,7 +134,8 @@ impl Note {
             &image.platform,
             &image.root_device_name,
         ];
-        let devices = image.mappings.iter().map(|mapping| &mapping.device_name);
+        let devices =
+            image.mappings.iter().flat_map(|m| [&m.device_name, &m.volume_type, &m.kms_key_id]);
         if texts.into_iter().chain(devices).any(|text| text.len() > LONGEST) {
             return Err("a text of the config is longer than 4096 bytes");
         }

@@ -37,6 +37,21 @@ pub(crate) fn is_one<S: Source + ?Sized>(source: &S) -> bool {
     tar::first(source, RULES).is_ok_and(|member| member.is_some_and(|member| is_ovf(&member.name)))
 }
 
+/// How many disks with data the package's OVF names.
+pub(crate) fn count(source: &dyn Source, work: &Work<'_>) -> Result<usize, ImageError> {
+    let members = tar::members(source, RULES, work)?;
+    Ok(ovf::parse(&text(source, &members)?)?.disks.len())
+}
+
+/// The one OVF, which comes first.
+fn text(source: &dyn Source, members: &[Member]) -> Result<Vec<u8>, ImageError> {
+    let (first, rest) = members.split_first().ok_or_else(|| bad("the package is empty", 0))?;
+    if rest.iter().any(|member| is_ovf(&member.name)) {
+        return Err(bad("the package holds several OVFs", 0));
+    }
+    read(source, &first.data)
+}
+
 /// Finds disk `index` of the package, or its only one, and checks every digest on the way.
 pub(crate) fn find(
     source: Box<dyn Source>,
@@ -45,11 +60,8 @@ pub(crate) fn find(
 ) -> Result<Found, ImageError> {
     let source: Arc<dyn Source> = Arc::from(source);
     let members = tar::members(&*source, RULES, work)?;
+    let text = text(&*source, &members)?;
     let (first, rest) = members.split_first().ok_or_else(|| bad("the package is empty", 0))?;
-    if rest.iter().any(|member| is_ovf(&member.name)) {
-        return Err(bad("the package holds several OVFs", 0));
-    }
-    let text = read(&*source, &first.data)?;
     let package = ovf::parse(&text)?;
     let disk = match (index, package.disks.as_slice()) {
         (_, []) => return Err(bad("the OVF names no disk with data", first.data.start)),

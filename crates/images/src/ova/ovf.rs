@@ -1,4 +1,5 @@
-//! The OVF: which files there are, and which of them are disks. Nothing else in it is used.
+//! The OVF: which files there are, which of them are disks, and in which order a machine has
+//! them. Nothing else in it is used.
 
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
@@ -15,8 +16,10 @@ const MAX_LIST: usize = 1024;
 #[derive(Default)]
 pub(super) struct Package {
     files: Vec<File>,
-    /// Only those that have a file.
+    /// Only those that have a file, in the machine's order.
     pub(super) disks: Vec<Disk>,
+    /// The disks that the machine's devices name, in their order.
+    devices: Vec<String>,
 }
 
 pub(super) struct File {
@@ -27,6 +30,7 @@ pub(super) struct File {
 }
 
 pub(super) struct Disk {
+    id: String,
     file: String,
     pub(super) capacity: Option<u64>,
     pub(super) format: Option<Format>,
@@ -48,7 +52,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Package, ImageError> {
     let text = str::from_utf8(text).map_err(|_| bad("the OVF is not UTF-8", 0))?;
     let mut reader = Reader::from_str(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut package = Package::default();
-    let mut path: Vec<String> = Vec::new();
+    let (mut path, mut inside) = (Vec::<String>::new(), String::new());
     loop {
         let wrong = bad("the OVF is not well-formed XML", reader.buffer_position());
         let event = reader.read_event().map_err(|_| wrong)?;
@@ -62,12 +66,16 @@ pub(super) fn parse(text: &[u8]) -> Result<Package, ImageError> {
                     return Err(bad("the OVF nests too deeply", reader.buffer_position()));
                 }
                 path.push(element.local_name().as_ref().to_owned());
+                inside.clear();
             }
+            Event::Text(part) => inside.push_str(&part),
             Event::Empty(element) => package.element(&path, &element)?,
             Event::End(_) => {
+                package.device(&path, &inside)?;
+                inside.clear();
                 path.pop();
             }
-            Event::Eof if path.is_empty() => return Ok(package),
+            Event::Eof if path.is_empty() => return Ok(package.ordered()),
             Event::Eof => return Err(bad("the OVF is cut short", reader.buffer_position())),
             _ => {}
         }
@@ -75,6 +83,39 @@ pub(super) fn parse(text: &[u8]) -> Result<Package, ImageError> {
 }
 
 impl Package {
+    /// Takes note of a device that is a disk.
+    fn device(&mut self, path: &[String], text: &str) -> Result<(), ImageError> {
+        let [envelope, system, section, _, name] = path else { return Ok(()) };
+        let place = [envelope.as_str(), system, section, name];
+        if place != ["Envelope", "VirtualSystem", "VirtualHardwareSection", "HostResource"] {
+            return Ok(());
+        }
+        let text = text.trim();
+        let disk = text.strip_prefix("ovf:").unwrap_or(text).strip_prefix("/disk/");
+        self.devices.extend(disk.map(str::to_owned));
+        if self.devices.len() > MAX_LIST {
+            return Err(bad("the OVF names too many devices", 0));
+        }
+        Ok(())
+    }
+
+    /// Puts the disks into the order of the devices, if each has exactly one.
+    fn ordered(mut self) -> Self {
+        let place = |disk: &Disk| {
+            let mut found = self.devices.iter().enumerate().filter(|(_, id)| **id == disk.id);
+            let first = found.next().map(|(place, _)| place);
+            first.filter(|_| found.next().is_none())
+        };
+        let places: Option<Vec<usize>> = self.disks.iter().map(place).collect();
+        if let Some(places) = places {
+            let mut disks: Vec<_> =
+                places.into_iter().zip(std::mem::take(&mut self.disks)).collect();
+            disks.sort_by_key(|(place, _)| *place);
+            self.disks = disks.into_iter().map(|(_, disk)| disk).collect();
+        }
+        self
+    }
+
     fn element(&mut self, path: &[String], element: &BytesStart<'_>) -> Result<(), ImageError> {
         let name = element.local_name();
         let steps: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -139,7 +180,9 @@ fn disk(attributes: &Attributes) -> Result<Option<Disk>, ImageError> {
     let capacity = attributes.get("capacity").and_then(|text| text.parse::<u64>().ok());
     let unit = unit(attributes.get("capacityAllocationUnits").unwrap_or("byte"));
     let capacity = capacity.zip(unit).and_then(|(count, unit)| count.checked_mul(unit));
-    Ok(Some(Disk { file: file.to_owned(), capacity, format: format.map(|(_, format)| format) }))
+    let id = attributes.get("diskId").unwrap_or_default().to_owned();
+    let (file, format) = (file.to_owned(), format.map(|(_, format)| format));
+    Ok(Some(Disk { id, file, capacity, format }))
 }
 
 /// `byte`, `byte * 2^30`, or the words of the first version.

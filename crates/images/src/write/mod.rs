@@ -16,7 +16,7 @@ mod vmdk;
 use std::{fmt, io};
 
 pub use bundle::BundleWriter;
-pub use ova::{Machine, ova};
+pub use ova::{MAX_OVA_DISKS, Machine, ova};
 pub use qcow2::qcow2;
 pub use raw::raw;
 pub use sink::{Sink, Sparse};
@@ -77,6 +77,9 @@ pub enum WriteError {
     /// A package's name is used for the files in it.
     #[error("a package's name is 1 to 64 letters, digits, dots, dashes or underscores")]
     Name,
+    /// A package has 1 to 21 disks.
+    #[error("a package holds 1 to 21 disks: export them one by one")]
+    Disks,
     /// The watch said so.
     #[error("the export was cancelled")]
     Cancelled,

@@ -1,4 +1,4 @@
-//! OVA: an OVF, its digests and a streamOptimized VMDK in one tar.
+//! OVA: an OVF, its digests and streamOptimized VMDKs in one tar.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,7 +9,13 @@ use super::tar::{BLOCK, header};
 use super::{Export, Sink, Sparse, WriteError, hex, vmdk};
 use crate::Source;
 
-/// The machine that an OVA describes around its disk.
+/// What the OVF calls the disks' format.
+const VMDK: &str = "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";
+
+/// The most disks of one package.
+pub const MAX_OVA_DISKS: usize = 21;
+
+/// The machine that an OVA describes around its disks.
 #[derive(Debug, Clone, Copy)]
 pub struct Machine<'a> {
     /// The package's and the machine's name: 1 to 64 of `A-Za-z0-9._-`.
@@ -20,14 +26,22 @@ pub struct Machine<'a> {
     pub memory_mib: u32,
 }
 
-/// Writes the disk as an OVA.
+/// A disk that waits for its place in the package.
+struct Staged {
+    disk_bytes: u64,
+    file: std::fs::File,
+    hash: String,
+}
+
+/// Writes disks, 1 to [`MAX_OVA_DISKS`] of one machine, as an OVA; the first is what it boots from.
 ///
-/// A tar says how long a file is before its bytes, so the VMDK is first written into a file
-/// without a name in `dir`; it takes about what the disk's data compress to.
+/// A tar says how long a file is before its bytes, and the OVF before it how long all files are,
+/// so the VMDKs are first written into files without a name in `dir`; they take about what the
+/// disks' data compress to.
 ///
-/// Errors: [`WriteError::Name`]; those of [`vmdk`].
+/// Errors: [`WriteError::Name`]; [`WriteError::Disks`]; those of [`vmdk`].
 pub fn ova(
-    export: &Export<'_>,
+    disks: &[Export<'_>],
     machine: &Machine<'_>,
     dir: &Path,
     out: &mut (impl Sink + ?Sized),
@@ -37,29 +51,46 @@ pub fn ova(
     if !(1..=64).contains(&name.len()) || !name.bytes().all(fits) || name.starts_with('.') {
         return Err(WriteError::Name);
     }
-    let mut staged = Hashed { out: Sparse::new(tempfile::tempfile_in(dir)?), hash: Sha256::new() };
-    vmdk(export, &mut staged)?;
-    let disk_hash = staged.hash.finalize();
-    let disk = staged.out.finish()?;
-    let disk_len = Source::len(&disk);
-    let ovf = ovf(export.size(), disk_len, machine);
-    let (of_ovf, of_disk) = (hex(&Sha256::digest(&ovf)), hex(&disk_hash));
-    let list = format!("SHA256({name}.ovf)= {of_ovf}\nSHA256({name}-disk1.vmdk)= {of_disk}\n");
+    if !(1..=MAX_OVA_DISKS).contains(&disks.len()) {
+        return Err(WriteError::Disks);
+    }
+    let staged = disks.iter().map(|disk| stage(disk, dir));
+    let staged = staged.collect::<Result<Vec<_>, WriteError>>()?;
+    let ovf = ovf(&staged, machine);
+    let of_disk =
+        |(n, disk): (usize, &Staged)| format!("SHA256({})= {}\n", file_name(name, n), disk.hash);
+    let of_disks: String = (1..).zip(&staged).map(of_disk).collect();
+    let list = format!("SHA256({name}.ovf)= {}\n{of_disks}", hex(&Sha256::digest(&ovf)));
     member(&format!("{name}.ovf"), ovf.as_bytes(), out)?;
     member(&format!("{name}.mf"), list.as_bytes(), out)?;
-    out.put(&header(&format!("{name}-disk1.vmdk"), disk_len))?;
-    let mut buf = vec![0; 256 << 10];
-    let mut at = 0;
-    while at < disk_len {
-        export.tick(export.size())?;
-        let len = usize::try_from(disk_len - at).unwrap_or(usize::MAX).min(buf.len());
-        disk.read_at(at, &mut buf[..len])?;
-        out.put(&buf[..len])?;
-        at += len as u64;
+    for ((n, disk), export) in (1..).zip(staged).zip(disks) {
+        let len = Source::len(&disk.file);
+        out.put(&header(&file_name(name, n), len))?;
+        let mut buf = vec![0; 256 << 10];
+        let mut at = 0;
+        while at < len {
+            export.tick(export.size())?;
+            let piece = usize::try_from(len - at).unwrap_or(usize::MAX).min(buf.len());
+            disk.file.read_at(at, &mut buf[..piece])?;
+            out.put(&buf[..piece])?;
+            at += piece as u64;
+        }
+        out.hole(len.next_multiple_of(BLOCK) - len)?;
     }
-    // Fills up the block; two empty ones end the archive.
-    out.hole(disk_len.next_multiple_of(BLOCK) - disk_len + 2 * BLOCK)?;
-    Ok(())
+    // Two empty blocks end the archive.
+    Ok(out.hole(2 * BLOCK)?)
+}
+
+/// Of disk `n`, counted from 1.
+fn file_name(name: &str, n: usize) -> String {
+    format!("{name}-disk{n}.vmdk")
+}
+
+fn stage(disk: &Export<'_>, dir: &Path) -> Result<Staged, WriteError> {
+    let mut staged = Hashed { out: Sparse::new(tempfile::tempfile_in(dir)?), hash: Sha256::new() };
+    vmdk(disk, &mut staged)?;
+    let hash = hex(&staged.hash.finalize());
+    Ok(Staged { disk_bytes: disk.size(), file: staged.out.finish()?, hash })
 }
 
 /// A sink that hashes what passes.
@@ -87,10 +118,36 @@ fn member(name: &str, bytes: &[u8], out: &mut (impl Sink + ?Sized)) -> Result<()
     Ok(out.hole(len.next_multiple_of(BLOCK) - len)?)
 }
 
-fn ovf(disk_bytes: u64, file_bytes: u64, machine: &Machine<'_>) -> String {
+fn ovf(staged: &[Staged], machine: &Machine<'_>) -> String {
     let Machine { name, cpus, memory_mib } = machine;
+    let file = |(n, disk): (usize, &Staged)| {
+        let (href, file_bytes) = (file_name(name, n), Source::len(&disk.file));
+        format!("    <File ovf:href=\"{href}\" ovf:id=\"file{n}\" ovf:size=\"{file_bytes}\"/>\n")
+    };
+    let files: String = (1..).zip(staged).map(file).collect();
+    let disk = |(n, disk): (usize, &Staged)| {
+        format!(
+            "    <Disk ovf:capacity=\"{}\" ovf:capacityAllocationUnits=\"byte\" \
+             ovf:diskId=\"disk{n}\" ovf:fileRef=\"file{n}\" ovf:format=\"{VMDK}\"/>\n",
+            disk.disk_bytes
+        )
+    };
+    let disks: String = (1..).zip(staged).map(disk).collect();
     let item = |lines: &str| format!("      <Item>\n{lines}      </Item>\n");
     let line = |key: &str, value: &str| format!("        <rasd:{key}>{value}</rasd:{key}>\n");
+    let drive = |n: usize| {
+        item(
+            &[
+                line("AddressOnParent", &(n - 1).to_string()),
+                line("ElementName", &format!("disk{n}")),
+                line("HostResource", &format!("ovf:/disk/disk{n}")),
+                line("InstanceID", &(n + 3).to_string()),
+                line("Parent", "3"),
+                line("ResourceType", "17"),
+            ]
+            .concat(),
+        )
+    };
     let items = [
         item(
             &[
@@ -121,17 +178,7 @@ fn ovf(disk_bytes: u64, file_bytes: u64, machine: &Machine<'_>) -> String {
             ]
             .concat(),
         ),
-        item(
-            &[
-                line("AddressOnParent", "0"),
-                line("ElementName", "disk1"),
-                line("HostResource", "ovf:/disk/disk1"),
-                line("InstanceID", "4"),
-                line("Parent", "3"),
-                line("ResourceType", "17"),
-            ]
-            .concat(),
-        ),
+        (1..=staged.len()).map(drive).collect(),
     ]
     .concat();
     let schemas = "http://schemas.dmtf.org";
@@ -142,12 +189,10 @@ fn ovf(disk_bytes: u64, file_bytes: u64, machine: &Machine<'_>) -> String {
   xmlns:rasd="{schemas}/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"
   xmlns:vssd="{schemas}/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData">
   <References>
-    <File ovf:href="{name}-disk1.vmdk" ovf:id="file1" ovf:size="{file_bytes}"/>
-  </References>
+{files}  </References>
   <DiskSection>
     <Info>The disks of the machine</Info>
-    <Disk ovf:capacity="{disk_bytes}" ovf:capacityAllocationUnits="byte" ovf:diskId="disk1" ovf:fileRef="file1" ovf:format="http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized"/>
-  </DiskSection>
+{disks}  </DiskSection>
   <VirtualSystem ovf:id="{name}">
     <Info>A machine</Info>
     <Name>{name}</Name>

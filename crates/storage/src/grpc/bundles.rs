@@ -20,7 +20,11 @@ use super::{
     object_convert::{bucket_name, object_name},
     transfer_convert::description,
 };
-use crate::{Result, Storage, StorageError, export_task::Delivery, ops::Outgoing};
+use crate::{
+    Result, Storage, StorageError,
+    export_task::{Delivery, ExportFormat},
+    ops::Outgoing,
+};
 
 /// Serves the gateway when images are saved and loaded.
 #[derive(Debug)]
@@ -43,14 +47,24 @@ impl BundleInternalService for Bundles {
         let account: AccountId = id("account_id", &request.account_id).map_err(status)?;
         let image = request.image.unwrap_or_default();
         let image_id = id("image.image_id", &image.image_id).map_err(status)?;
+        let format = match request.format.as_str() {
+            "" => ExportFormat::Bundle,
+            format => id("format", format).map_err(status)?,
+        };
         let (registration, disks) = registration(&image).map_err(status)?;
+        // What a bundle was asked by before there was another format.
+        let mut digested = image.image_id.clone();
+        if format != ExportFormat::Bundle {
+            digested.push_str(&format.to_string());
+        }
         let asked = Asked {
             account: account.to_string(),
             method: "SaveImage".to_owned(),
             request_id: request.request_id,
-            digest: *blake3::hash(image.image_id.as_bytes()).as_bytes(),
+            digest: *blake3::hash(digested.as_bytes()).as_bytes(),
         };
-        let begun = self.0.start_bundle(account, image_id, registration, disks, asked).await;
+        let image = (image_id, registration);
+        let begun = self.0.start_bundle(account, format, image, disks, asked).await;
         let begun = task(&self.0, &begun.map_err(status)?);
         Ok(Response::new(pb::StartBundleExportResponse { task: Some(begun) }))
     }
@@ -111,24 +125,30 @@ impl BundleInternalService for Bundles {
 /// An image as a bundle says it, and its snapshots, the root disk's first.
 fn registration(image: &Image) -> Result<(Registration, Vec<SnapshotId>)> {
     let root = &image.root_device_name;
-    let mut mappings: Vec<&BlockDeviceMapping> = image.block_device_mappings.iter().collect();
-    mappings.sort_by_key(|mapping| mapping.device_name != *root);
     let (mut disks, mut devices) = (Vec::new(), Vec::new());
-    for mapping in mappings {
+    for mapping in &image.block_device_mappings {
         let Some(ebs) = mapping.ebs.as_ref().filter(|_| !mapping.no_device) else { continue };
-        let disk = if ebs.snapshot_id.is_empty() {
-            None
-        } else {
-            disks.push(id("image.block_device_mappings", &ebs.snapshot_id)?);
-            Some(disks.len() - 1)
-        };
+        if !ebs.snapshot_id.is_empty() {
+            let snapshot: SnapshotId = id("image.block_device_mappings", &ebs.snapshot_id)?;
+            disks.push((mapping.device_name != *root, devices.len(), snapshot));
+        }
         devices.push(Mapping {
             device_name: mapping.device_name.clone(),
-            disk,
+            disk: None,
             size_gib: ebs.size_gib,
             delete_on_termination: ebs.delete_on_termination,
+            volume_type: ebs.volume_type.clone(),
+            iops: ebs.iops,
+            throughput_mibps: ebs.throughput_mibps,
+            encrypted: false,
+            kms_key_id: String::new(),
         });
     }
+    disks.sort_unstable();
+    for (disk, (_, device, _)) in disks.iter().enumerate() {
+        devices[*device].disk = Some(disk);
+    }
+    let disks = disks.into_iter().map(|(.., snapshot)| snapshot).collect();
     let registration = Registration {
         name: image.name.clone(),
         description: image.description.clone(),
@@ -182,7 +202,11 @@ fn image(found: Registration) -> Result<(Image, Vec<String>)> {
             snapshot_id: String::new(),
             size_gib: mapping.size_gib,
             delete_on_termination: mapping.delete_on_termination,
-            ..EbsBlockDevice::default()
+            volume_type: mapping.volume_type,
+            iops: mapping.iops,
+            throughput_mibps: mapping.throughput_mibps,
+            encrypted: mapping.encrypted,
+            kms_key_id: mapping.kms_key_id,
         };
         let device_name = mapping.device_name;
         mappings.push(BlockDeviceMapping { device_name, ebs: Some(ebs), no_device: false });

@@ -56,7 +56,8 @@ pub(super) fn new_disk(source: Option<&pb::DiskSource>) -> Result<NewDisk> {
                 field: "source",
                 what: "source",
                 value: String::new(),
-                rule: "name an upload, a URL, an object, a snapshot or a bundle's manifest".to_owned(),
+                rule: "name an upload, a URL, an object, a snapshot or a bundle's manifest"
+                    .to_owned(),
             });
         }
     };

@@ -63,6 +63,17 @@ impl TransferInternalService for TransferInternal {
         }))
     }
 
+    async fn count_disks(
+        &self,
+        request: Request<pb::CountDisksRequest>,
+    ) -> Answer<pb::CountDisksResponse> {
+        let request = request.into_inner();
+        let account = id("account_id", &request.account_id).map_err(status)?;
+        let source = new_disk(request.source.as_ref()).map_err(status)?.source;
+        let disks = self.0.count_disks(account, &source).await.map_err(status)?;
+        Ok(Response::new(pb::CountDisksResponse { disks: disks.try_into().unwrap_or(i32::MAX) }))
+    }
+
     async fn ensure_import_ended(
         &self,
         request: Request<pb::EnsureImportEndedRequest>,

@@ -3,11 +3,11 @@
 use std::{fs::File, io};
 
 use vmint_blocks::{BLOCK_BYTES, BlocksError, Names, Outline, REGION_BYTES, Root, Tree};
-use vmint_ids::{AccountId, ImageId, SnapshotId, UploadId};
+use vmint_ids::{AccountId, ImageId, KmsKeyId, SnapshotId, UploadId};
 use vmint_images::{
     Limits,
     bundle::{self, Registration},
-    write::BundleWriter,
+    write::{BundleWriter, MAX_OVA_DISKS},
 };
 use vmint_store::Asked;
 
@@ -16,7 +16,7 @@ use crate::{
     Content, Result, Storage, StorageError,
     export_task::{ExportFormat, ExportTask},
     object::ObjectName,
-    store::{objects, uploads},
+    store::{keys, objects, snapshots, uploads},
     transfers::Job,
 };
 
@@ -24,21 +24,56 @@ use crate::{
 const REGIONS: usize = 64;
 
 impl Storage {
-    /// Begins to write an image as a bundle; the first of its disks is the root.
+    /// Begins to write an image as a bundle or an OVA; the first of its disks
+    /// is the root.
     pub(crate) async fn start_bundle(
         &self,
         account: AccountId,
-        image: ImageId,
-        registration: Registration,
+        format: ExportFormat,
+        (image, mut registration): (ImageId, Registration),
         disks: Vec<SnapshotId>,
         asked: Asked,
     ) -> Result<ExportTask> {
-        if disks.is_empty() || disks.len() > bundle::MAX_DISKS {
-            let why = "it has no disk with data, or more than 64";
+        self.note_seals(account, &mut registration, &disks)?;
+        let (most, why) = match format {
+            ExportFormat::Bundle => {
+                (bundle::MAX_DISKS, "it has no disk with data, or more than 64")
+            }
+            ExportFormat::Ova => (MAX_OVA_DISKS, "it has no disk with data, or more than 21"),
+            _ => (0, "only a bundle or an OVA holds an image"),
+        };
+        if disks.is_empty() || disks.len() > most {
             return Err(StorageError::NotSaved { id: image, why });
         }
         let around = Some((image, registration));
-        self.begin_export(account, disks, ExportFormat::Bundle, around, None, asked).await
+        self.begin_export(account, disks, format, around, None, asked).await
+    }
+
+    /// Says of each device what its disk is encrypted under, if it is.
+    pub(super) fn note_seals(
+        &self,
+        account: AccountId,
+        registration: &mut Registration,
+        disks: &[SnapshotId],
+    ) -> Result<()> {
+        for mapping in &mut registration.mappings {
+            let Some(id) = mapping.disk.and_then(|disk| disks.get(disk)) else { continue };
+            let found = snapshots::owned(self.records.store(), *id, account)?;
+            mapping.encrypted = found.seal.is_some();
+            mapping.kms_key_id = found.seal.map(|seal| seal.key.to_string()).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Leaves out the keys that are not the account's here, or may not be used.
+    fn known_keys(&self, account: AccountId, registration: &mut Registration) {
+        let read = self.records.store();
+        for mapping in &mut registration.mappings {
+            let key = mapping.kms_key_id.parse().ok().filter(|key| {
+                keys::owned(read, *key, account).is_ok() && keys::usable(read, *key).is_ok()
+            });
+            mapping.kms_key_id = key.map(|key: KmsKeyId| key.to_string()).unwrap_or_default();
+        }
     }
 
     /// What an upload's bundle says of its image.
@@ -55,7 +90,10 @@ impl Storage {
         let path = self.transfers.upload(upload);
         let note =
             Self::blocking(move || Ok(bundle::describe(File::open(path)?, &Limits::default())?));
-        note.await?.image.ok_or_else(|| no_image("upload_id", upload.to_string()))
+        let found = note.await?.image.ok_or_else(|| no_image("upload_id", upload.to_string()));
+        let mut found = found?;
+        self.known_keys(account, &mut found);
+        Ok(found)
     }
 
     /// What an object's bundle says of its image.
@@ -70,7 +108,10 @@ impl Storage {
             let file = ObjectFile::open(&storage, &found)?;
             Ok(bundle::describe(file, &Limits::default())?)
         });
-        note.await?.image.ok_or_else(|| no_image("object", at.key.to_string()))
+        let found = note.await?.image.ok_or_else(|| no_image("object", at.key.to_string()));
+        let mut found = found?;
+        self.known_keys(account, &mut found);
+        Ok(found)
     }
 
     /// Writes the disks of an export and what is around them; what they are

@@ -38,7 +38,8 @@ impl Storage {
         outgoing: Outgoing,
         asked: Asked,
     ) -> Result<ExportTask> {
-        let Outgoing { image, registration, disks, format, to, tags } = outgoing;
+        let Outgoing { image, mut registration, disks, format, to, tags } = outgoing;
+        self.note_seals(account, &mut registration, &disks)?;
         let most = match format {
             ExportFormat::Bundle => bundle::MAX_DISKS,
             ExportFormat::Raw | ExportFormat::Vmdk | ExportFormat::Vhd => MAX_DISKS,

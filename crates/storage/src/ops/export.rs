@@ -6,11 +6,11 @@ use vmint_blocks::Root;
 use vmint_ids::{AccountId, ExportTaskId, ImageId, SnapshotId};
 use vmint_images::{
     bundle::Registration,
-    write::{self, Export, Machine, Sparse, WriteError},
+    write::{self, Export, Sparse, WriteError},
 };
 use vmint_store::{Asked, Read, TxError};
 
-use super::{deliver::may_deliver, list::Page};
+use super::{deliver::may_deliver, list::Page, package::named};
 use crate::{
     Content, Result, Storage, StorageError,
     export_task::{Delivery, ExportFormat, ExportName, ExportTask, MAX_EXPORTS, Saved},
@@ -21,10 +21,6 @@ use crate::{
     transfer_fault::told,
     transfers::Job,
 };
-
-/// What an OVA's machine has; whoever runs it changes it.
-const CPUS: u32 = 1;
-const MEMORY_MIB: u32 = 1024;
 
 /// What the ledger keeps.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -203,9 +199,16 @@ impl Storage {
                 std::fs::create_dir_all(dir)?;
             }
             let file = File::create(&path)?;
-            if task.format == ExportFormat::Bundle {
-                let (file, roots) = storage.write_bundle(&task, file, &job)?;
-                return Ok((finished(&file, &path)?, roots));
+            match task.format {
+                ExportFormat::Bundle => {
+                    let (file, roots) = storage.write_bundle(&task, file, &job)?;
+                    return Ok((finished(&file, &path)?, roots));
+                }
+                ExportFormat::Ova => {
+                    let file = storage.write_package(&task, file, &job)?;
+                    return Ok((finished(&file, &path)?, Vec::new()));
+                }
+                _ => {}
             }
             let size = task.content.size_bytes.max(1);
             let watch = |done: u64| {
@@ -229,23 +232,15 @@ impl Storage {
         watch: &dyn Fn(u64) -> bool,
     ) -> Result<File> {
         let source = Stored(self.tree(content)?);
-        // Named after the content, so that equal contents are equal files.
-        let mut image = [0; 16];
-        image.copy_from_slice(&blake3::hash(&content.root.to_bytes()).as_bytes()[..16]);
-        let export = Export { source: &source, id: image, watch };
+        let export = Export { source: &source, id: named(content), watch };
         let mut out = Sparse::new(file);
         match task.format {
             ExportFormat::Raw => write::raw(&export, &mut out)?,
             ExportFormat::Qcow2 => write::qcow2(&export, &mut out)?,
             ExportFormat::Vmdk => write::vmdk(&export, &mut out)?,
             ExportFormat::Vhd => write::vhd(&export, &mut out)?,
-            ExportFormat::Ova => {
-                let name = task.snapshot.to_string();
-                let machine = Machine { name: &name, cpus: CPUS, memory_mib: MEMORY_MIB };
-                write::ova(&export, &machine, &self.staging()?, &mut out)?;
-            }
-            // Written elsewhere: it may hold several disks.
-            ExportFormat::Bundle => {}
+            // Written elsewhere: they may hold several disks.
+            ExportFormat::Ova | ExportFormat::Bundle => {}
         }
         Ok(out.finish()?)
     }
@@ -346,7 +341,7 @@ impl From<WriteError> for StorageError {
         match error {
             WriteError::Io(error) => error.into(),
             WriteError::Cancelled => Self::Cancelled,
-            WriteError::TooLarge { .. } => Self::Export(error),
+            WriteError::TooLarge { .. } | WriteError::Disks => Self::Export(error),
             WriteError::Name | WriteError::Changed => io::Error::other(error).into(),
         }
     }

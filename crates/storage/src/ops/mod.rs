@@ -30,6 +30,7 @@ mod measure;
 mod modify_volume;
 mod needed;
 pub(crate) mod objects;
+mod package;
 mod plug_volume;
 mod pull;
 mod pull_disk;

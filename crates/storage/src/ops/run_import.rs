@@ -94,7 +94,13 @@ impl Storage {
             let here = match &disk.source {
                 FileSource::Upload(id) => {
                     let upload = Some(self.upload(*id, task.account)?);
-                    Here { file: Lying::At(self.transfers.upload(*id)), upload, codes: None, from, to }
+                    Here {
+                        file: Lying::At(self.transfers.upload(*id)),
+                        upload,
+                        codes: None,
+                        from,
+                        to,
+                    }
                 }
                 FileSource::Object(name) => {
                     let object = objects::named(self.records.store(), name, task.account)?;

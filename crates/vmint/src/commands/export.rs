@@ -26,12 +26,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Writes a snapshot of the account's as a disk file.
 pub(crate) async fn run(client: &Client, snapshot: &str, file: &Path, format: &str) -> Result<()> {
-    let format = if format.is_empty() { of_name(file)? } else { format.to_owned() };
+    let format = format_of(file, format)?;
     let request =
         StartExportRequest { snapshot_id: snapshot.to_owned(), format, request_id: request_id() };
     let begun =
         async { Ok::<_, Failure>(client.exports().start_export(request).await?.into_inner().task) };
     write(client, file, begun).await
+}
+
+/// The format that is named, or else the one that the file's name asks for.
+pub(crate) fn format_of(file: &Path, format: &str) -> Result<String> {
+    if format.is_empty() { of_name(file) } else { Ok(format.to_owned()) }
 }
 
 /// Follows the export that `begun` begins, and fetches its file.

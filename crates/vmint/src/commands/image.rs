@@ -21,6 +21,8 @@ use crate::{
     client::{Client, Failure, Result, json, request_id, size, table},
 };
 
+/// The format whose files hold all disks of an image.
+const OVA: &str = "ova";
 /// Where a PC's first disk is, in EC2's names.
 const ROOT_DEVICE: &str = "/dev/sda1";
 
@@ -51,16 +53,22 @@ pub(crate) async fn run(client: &Client, command: ImageCommand) -> Result<()> {
             finish(client, copy).await
         }
         ImageCommand::Export { image, file, format } => {
-            let snapshot = root_snapshot(&get(client, &image).await?)?;
-            export::run(client, &snapshot, &file, &format).await
-        }
-        ImageCommand::Save { image, file } => {
-            let request = pb::SaveImageRequest { image_id: image, request_id: request_id() };
-            let begun = async {
-                Ok::<_, Failure>(client.gateway().save_image(request).await?.into_inner().task)
+            let format = export::format_of(&file, &format)?;
+            if format == OVA {
+                return save(client, image, &file, format).await;
+            }
+            let image = get(client, &image).await?;
+            let with_data = |disk: &&BlockDeviceMapping| {
+                disk.ebs.as_ref().is_some_and(|ebs| !ebs.snapshot_id.is_empty())
             };
-            export::write(client, &file, begun).await
+            let disks = image.block_device_mappings.iter().filter(with_data).count();
+            if disks > 1 {
+                eprintln!("note: {} of {disks} disks: only the root disk fits", image.image_id);
+                eprintln!("      an .ova holds them all, and so does `vmint image save`");
+            }
+            export::run(client, &root_snapshot(&image)?, &file, &format).await
         }
+        ImageCommand::Save { image, file } => save(client, image, &file, String::new()).await,
         ImageCommand::Load { file, name } => load(client, &file, name).await,
         ImageCommand::Deregister { image, delete_snapshots, dry_run } => {
             let request = pb::DeregisterImageRequest {
@@ -96,6 +104,14 @@ pub(crate) async fn run(client: &Client, command: ImageCommand) -> Result<()> {
 }
 
 /// Sends a bundle and makes an image of it.
+/// Writes a whole image as a bundle, or its disks as an OVA.
+async fn save(client: &Client, image: String, file: &Path, format: String) -> Result<()> {
+    let request = pb::SaveImageRequest { image_id: image, request_id: request_id(), format };
+    let begun =
+        async { Ok::<_, Failure>(client.gateway().save_image(request).await?.into_inner().task) };
+    export::write(client, file, begun).await
+}
+
 async fn load(client: &Client, file: &Path, name: String) -> Result<()> {
     let upload_id = upload::send(client, file, "", None).await?;
     let request = pb::LoadImageRequest { upload_id, name, request_id: request_id() };
@@ -176,13 +192,7 @@ pub(crate) async fn register(
     description: &str,
     arch: &str,
 ) -> Result<Image> {
-    let architecture = match arch {
-        "x86_64" | "amd64" => Architecture::X8664,
-        "i386" => Architecture::I386,
-        other => {
-            return Err(Failure::usage(format!("`{other}` is not known: use x86_64 or i386")));
-        }
-    };
+    let architecture = architecture(arch)?;
     let root = BlockDeviceMapping {
         device_name: ROOT_DEVICE.to_owned(),
         ebs: Some(EbsBlockDevice { snapshot_id: snapshot.to_owned(), ..Default::default() }),
@@ -198,6 +208,14 @@ pub(crate) async fn register(
     };
     let request = pb::RegisterImageRequest { image: Some(image), request_id: request_id() };
     client.gateway().register_image(request).await?.into_inner().image.ok_or_else(no_image)
+}
+
+pub(crate) fn architecture(name: &str) -> Result<Architecture> {
+    match name {
+        "x86_64" | "amd64" => Ok(Architecture::X8664),
+        "i386" => Ok(Architecture::I386),
+        other => Err(Failure::usage(format!("`{other}` is not known: use x86_64 or i386"))),
+    }
 }
 
 /// How much room an image takes.

@@ -5,13 +5,18 @@ use std::{io::IsTerminal as _, path::Path, time::Duration};
 use tokio_stream::StreamExt as _;
 use vmint_api::{
     catalog::v1::Image,
+    gateway::v1::{ImportImageDisk, ImportImageRequest},
     storage::v1::{
         DiskSource, GetImportTaskRequest, GetSnapshotRequest, ImportTask, Snapshot,
         StartSnapshotImportRequest, TransferState, WatchImportTaskRequest, disk_source::Source,
     },
 };
+use vmint_images::Limits;
 
-use super::{image::register, upload};
+use super::{
+    image::{architecture, made, register},
+    upload,
+};
 use crate::{
     cli::{ImportArgs, Output},
     client::{Client, Failure, Result, json, request_id, size},
@@ -30,6 +35,12 @@ pub(crate) async fn run(client: &Client, args: ImportArgs) -> Result<()> {
         let resume = args.resume.as_deref();
         Source::UploadId(upload::send(client, &args.source, &base, resume).await?)
     };
+    if let Source::UploadId(upload) = &source
+        && !args.snapshot_only
+        && disks_in(&args.source) > 1
+    {
+        return package(client, upload.clone(), args).await;
+    }
     let (snapshot, format) = snapshot(client, source, &args.format, &args.description).await?;
     if client.output() == Output::Table {
         let logical = u64::try_from(snapshot.size_bytes).unwrap_or_default();
@@ -51,6 +62,39 @@ pub(crate) async fn run(client: &Client, args: ImportArgs) -> Result<()> {
     }
     let image =
         register(client, &args.name, &snapshot.snapshot_id, &args.description, &args.arch).await?;
+    show(client, image)
+}
+
+/// How many disks a file holds; one that can't be told is the server's business.
+fn disks_in(file: &Path) -> usize {
+    let file = std::fs::File::open(file).ok();
+    file.and_then(|file| vmint_images::disks(&file, &Limits::default()).ok()).unwrap_or(1)
+}
+
+/// Makes an image of all disks of an uploaded package.
+async fn package(client: &Client, upload_id: String, args: ImportArgs) -> Result<()> {
+    let source = Some(Source::UploadId(upload_id));
+    let source = Some(DiskSource { source, format: args.format, disk_index: None });
+    let request = ImportImageRequest {
+        image: Some(Image {
+            name: args.name,
+            description: args.description,
+            architecture: architecture(&args.arch)?.into(),
+            ..Image::default()
+        }),
+        disks: vec![ImportImageDisk { source, device_name: String::new() }],
+        request_id: request_id(),
+        ..Default::default()
+    };
+    let answer = client.gateway().import_image(request).await?.into_inner();
+    let image = made(client, answer.image).await?;
+    let id = answer.task.map(|task| task.task_id).unwrap_or_default();
+    if client.waits() && client.output() == Output::Table {
+        for disk in task(client, &id).await?.disks {
+            let (of, format) = (u64::try_from(disk.size_bytes), disk.detected_format);
+            println!("snapshot  {}  {format} {}", disk.snapshot_id, size(of.unwrap_or_default()));
+        }
+    }
     show(client, image)
 }
 

@@ -161,6 +161,12 @@ fn shown(xml: &mut Xml, disk: &ImportDisk) {
                 xml.text("s3Bucket", bucket).text("s3Key", key);
             });
         }
+        Some(Source::BundleManifest(at)) => {
+            let (bucket, key) = at.split_once('/').unwrap_or_default();
+            xml.node("userBucket", |xml| {
+                xml.text("s3Bucket", bucket).text("s3Key", key);
+            });
+        }
         Some(Source::UploadId(_) | Source::SnapshotId(_)) | None => {}
     }
 }

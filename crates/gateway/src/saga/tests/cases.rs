@@ -23,6 +23,7 @@ use crate::{
 };
 
 use copies::{copy, fetch};
+pub(super) use imports::package;
 use imports::{import, load};
 use volumes::{attach, detach, keep, share_snapshot};
 

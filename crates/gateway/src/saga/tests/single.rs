@@ -14,7 +14,7 @@ use vmint_store::Store;
 
 use super::{
     Calm, Interfere, Moment,
-    cases::{launch, register},
+    cases::{launch, package, register},
 };
 use crate::{
     reconcile,
@@ -319,7 +319,7 @@ async fn the_reconciler_releases_what_is_left_and_nothing_else() {
 async fn only_its_owner_saves_an_image_and_only_while_it_is_there() {
     let lab = Lab::new();
     let gateway = lab.gateway(&Store::in_memory(), Calm).await;
-    let save = pb::SaveImageRequest { image_id: IMAGE.to_owned(), request_id: String::new() };
+    let save = pb::SaveImageRequest { image_id: IMAGE.to_owned(), ..Default::default() };
     let task = gateway.save_image(&owner(), save.clone()).await.unwrap().task.unwrap();
     assert_eq!((task.image_id.as_str(), task.format.as_str()), (IMAGE, "bundle"));
     let status = gateway.save_image(&other(), save.clone()).await.unwrap_err();
@@ -369,4 +369,10 @@ async fn only_its_owner_exports_an_image_and_a_bucket_makes_another() {
     let nothing = pb::RestoreImageRequest::default();
     let status = gateway.restore_image(&owner(), nothing).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_package_stands_for_all_its_disks() {
+    let lab = Lab::new();
+    package(lab.gateway(&Store::in_memory(), Calm).await).await.unwrap();
 }

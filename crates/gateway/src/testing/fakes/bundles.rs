@@ -12,6 +12,16 @@ fn device(name: &str, size_gib: i32) -> BlockDeviceMapping {
     BlockDeviceMapping { device_name: name.to_owned(), ebs: Some(ebs), no_device: false }
 }
 
+/// As it is where it comes from.
+fn sealed(mut device: BlockDeviceMapping) -> BlockDeviceMapping {
+    if let Some(ebs) = device.ebs.as_mut() {
+        (ebs.volume_type, ebs.iops) = ("io2".to_owned(), 4000);
+        ebs.encrypted = true;
+        "kms-0123456789abcdef0".clone_into(&mut ebs.kms_key_id);
+    }
+    device
+}
+
 fake! {
     BundleInternalService, storage, "storage", "storage-internal";
     start_bundle_export("StartBundleExport" StartBundleExportRequest) -> StartBundleExportResponse
@@ -20,7 +30,7 @@ fake! {
         let task = storage::ExportTask {
             account_id: request.account_id,
             image_id: image.image_id,
-            format: "bundle".to_owned(),
+            format: if request.format.is_empty() { "bundle".to_owned() } else { request.format },
             ..storage::ExportTask::default()
         };
         Ok(storage::StartBundleExportResponse { task: Some(task) })
@@ -46,7 +56,7 @@ fake! {
             block_device_mappings: vec![
                 device("/dev/sda1", 0),
                 device("/dev/sdb", 3),
-                device("/dev/sdc", 0),
+                sealed(device("/dev/sdc", 0)),
             ],
             // Nothing of this may be taken over.
             owner_id: "999999999999".to_owned(),

@@ -25,6 +25,8 @@ fake! {
                 image_id: request.image_id.clone(),
                 state: TransferState::Active.into(),
                 disks: request.disks.iter().map(disk).collect(),
+                encrypted: request.encrypted,
+                kms_key_id: request.kms_key_id.clone(),
                 ..storage::ImportTask::default()
             }
         });
@@ -38,6 +40,20 @@ fake! {
             }
         }
         Ok(storage::EnsureImportResponse { task: Some(task), converted })
+    }
+    count_disks("CountDisks" CountDisksRequest) -> CountDisksResponse
+    |_world, caller, request| {
+        assert!(!request.account_id.is_empty());
+        // As many as the last digit of an upload's id says.
+        let source = request.source.and_then(|source| source.source);
+        let disks = match source {
+            Some(storage::disk_source::Source::UploadId(id)) => {
+                let digit = id.chars().next_back().and_then(|digit| digit.to_digit(10));
+                digit.and_then(|digit| digit.try_into().ok()).unwrap_or(1)
+            }
+            _ => 1,
+        };
+        Ok(storage::CountDisksResponse { disks })
     }
     ensure_import_ended("EnsureImportEnded" EnsureImportEndedRequest) -> EnsureImportEndedResponse
     |world, caller, request| {

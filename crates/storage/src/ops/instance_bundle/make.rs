@@ -8,11 +8,11 @@ use vmint_store::{Asked, TxError};
 
 use super::task::held;
 use crate::{
-    Result, Seal, Storage, StorageError,
+    Result, Storage, StorageError,
     instance_bundle::{BundleState, BundleTask, Held, Origin},
     ops::{Labels, lineage::let_go},
     snapshot::SnapshotState,
-    store::{instance_bundles, keys, snapshots},
+    store::{instance_bundles, snapshots},
     transfer_fault::told,
     transfers::Job,
 };
@@ -190,7 +190,7 @@ fn remove_snapshot(
 ) -> Result<(), TxError<StorageError>> {
     let found = snapshots::find(tx, id).map_err(TxError::Refused)?;
     snapshots::remove(tx, id)?;
-    let_go(tx, found.and_then(|snapshot| snapshot.seal))
+    let_go(tx, found.and_then(|snapshot| snapshot.seal).map(|seal| seal.lineage))
 }
 
 /// Has the data key of what was read go, if the task was the last to need it.
@@ -198,7 +198,5 @@ pub(super) fn let_go_of(
     tx: &mut vmint_store::Tx<'_>,
     held: Option<&Held>,
 ) -> Result<(), TxError<StorageError>> {
-    let Some(lineage) = held.and_then(|held| held.content.lineage) else { return Ok(()) };
-    let key = keys::key_of(tx, lineage).map_err(TxError::Refused)?;
-    let_go(tx, key.map(|key| Seal { lineage, key }))
+    let_go(tx, held.and_then(|held| held.content.lineage))
 }

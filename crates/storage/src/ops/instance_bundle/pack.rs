@@ -80,7 +80,7 @@ impl Storage {
                 }
                 key.seal(parts.len(), &mut part)?;
                 there += part.len() as u64;
-                self.room_for(task.account, there)?;
+                self.room_for_object(task.account, there)?;
                 let digest = Sha256::digest(&part).into();
                 files.push(self.keep_whole(&part)?);
                 parts.push(Part { bytes: part.len() as u64, digest });

@@ -44,7 +44,7 @@ impl Storage {
     }
 
     /// Refuses what would be beyond the account's quota of objects.
-    pub(in crate::ops) fn room_for(&self, account: AccountId, more: u64) -> Result<()> {
+    pub(in crate::ops) fn room_for_object(&self, account: AccountId, more: u64) -> Result<()> {
         let limit = self.config.quota.object_bytes;
         let wanted = objects::held(self.records.store(), account)?.saturating_add(more);
         if wanted > limit {

@@ -49,5 +49,33 @@ pub(super) async fn load(gateway: Gateway) -> Result<(), Status> {
     assert_eq!(snapshot(1), "");
     let from = |n: usize| task.disks[n].source.as_ref().unwrap().disk_index;
     assert_eq!([from(0), from(1)], [Some(0), Some(1)]);
+    let last = disks[2].ebs.as_ref().unwrap();
+    assert_eq!((last.volume_type.as_str(), last.iops), ("io2", 4000));
+    assert_eq!((task.encrypted, task.kms_key_id.as_str()), (true, "kms-0123456789abcdef0"));
+    Ok(())
+}
+
+pub(in crate::saga::tests) async fn package(gateway: Gateway) -> Result<(), Status> {
+    let disk = |source: Source, device: &str| pb::ImportImageDisk {
+        source: Some(DiskSource { source: Some(source), ..DiskSource::default() }),
+        device_name: device.to_owned(),
+    };
+    let upload = Source::UploadId("upload-00000000000000003".to_owned());
+    let url = Source::Url("https://example.org/more.ova".to_owned());
+    let request = pb::ImportImageRequest {
+        image: Some(Image { name: "of a package".to_owned(), ..Image::default() }),
+        disks: vec![disk(upload, "/dev/xvda"), disk(url, "")],
+        request_id: "package-1".to_owned(),
+        ..Default::default()
+    };
+    let answer = gateway.import_image(&owner(), request).await?;
+    let (image, task) = (answer.image.unwrap(), answer.task.unwrap());
+    let devices = image.block_device_mappings.iter().map(|disk| disk.device_name.as_str());
+    assert_eq!(devices.collect::<Vec<_>>(), ["/dev/xvda", "/dev/sdb", "/dev/sdc", "/dev/sdd"]);
+    assert_eq!(image.root_device_name, "/dev/xvda");
+    let from = task.disks.iter().map(|disk| disk.source.as_ref().unwrap().disk_index);
+    assert_eq!(from.collect::<Vec<_>>(), [Some(0), Some(1), Some(2), None]);
+    let snapshot = |n: usize| image.block_device_mappings[n].ebs.clone().unwrap().snapshot_id;
+    assert!((0..4).all(|n| task.disks[n].snapshot_id == snapshot(n)));
     Ok(())
 }
