@@ -53,55 +53,25 @@ pub(super) async fn change(
     let mut storage = front.gateway.peers.snapshots(caller);
     for (n, ids) in ids.chunks(AT_ONCE).enumerate() {
         let request_id = format!("{request_id}/disks-{n}");
-        let selected = match change {
+        let resource_ids = ids.to_vec();
+        let gone = match change {
             Change::Put(tags) => {
-                let resource_ids = ids.to_vec();
                 let request = TagResourcesRequest { resource_ids, tags: tags.clone(), request_id };
                 storage.tag_resources(request).await?;
                 continue;
             }
-            Change::Remove(tags) => {
-                let select = |(key, value): &(String, Option<String>)| TagSelector {
-                    key: key.clone(),
-                    value: value.clone(),
-                };
-                tags.iter().map(select).collect()
-            }
-            Change::RemoveAll => all_of(front, caller, ids).await?,
+            Change::Remove(gone) => gone.as_slice(),
+            // None named means all of them.
+            Change::RemoveAll => &[],
         };
-        if !selected.is_empty() {
-            let request =
-                UntagResourcesRequest { resource_ids: ids.to_vec(), tags: selected, request_id };
-            storage.untag_resources(request).await?;
-        }
+        let select = |(key, value): &(String, Option<String>)| TagSelector {
+            key: key.clone(),
+            value: value.clone(),
+        };
+        let tags = gone.iter().map(select).collect();
+        storage.untag_resources(UntagResourcesRequest { resource_ids, tags, request_id }).await?;
     }
     Ok(())
-}
-
-/// Every tag that any of them has.
-async fn all_of(
-    front: &Front,
-    caller: &Caller,
-    ids: &[String],
-) -> Result<Vec<TagSelector>, Refused> {
-    let mut storage = front.gateway.peers.disks(caller);
-    let (volumes, snapshots): (Vec<_>, Vec<_>) =
-        ids.iter().cloned().partition(|id| id.starts_with(VolumeKind::PREFIX));
-    let mut tags = Vec::new();
-    if !snapshots.is_empty() {
-        let request = ListSnapshotsRequest { snapshot_ids: snapshots, ..Default::default() };
-        let found = storage.list_snapshots(request).await?.into_inner().snapshots;
-        tags.extend(found.into_iter().flat_map(|one| one.tags));
-    }
-    if !volumes.is_empty() {
-        let request = ListVolumesRequest { volume_ids: volumes, ..Default::default() };
-        let found = storage.list_volumes(request).await?.into_inner().volumes;
-        tags.extend(found.into_iter().flat_map(|one| one.tags));
-    }
-    let mut keys = tags.into_iter().map(|tag| tag.key).collect::<Vec<_>>();
-    keys.sort_unstable();
-    keys.dedup();
-    Ok(keys.into_iter().map(|key| TagSelector { key, value: None }).collect())
 }
 
 /// The tags of everything of the caller's that storage keeps: id, type, tags.

@@ -54,28 +54,23 @@ pub(super) async fn change(
     let mut launcher = front.gateway.peers.instances(caller);
     for (n, ids) in ids.chunks(AT_ONCE).enumerate() {
         let request_id = format!("{request_id}/machines-{n}");
-        let (resource_ids, tags) = (ids.to_vec(), Vec::new());
-        let taking = |tags| UntagResourcesRequest {
-            resource_ids: resource_ids.clone(),
-            tags,
-            request_id: request_id.clone(),
-        };
-        match change {
+        let resource_ids = ids.to_vec();
+        let gone = match change {
             Change::Put(tags) => {
                 let request = TagResourcesRequest { resource_ids, tags: tags.clone(), request_id };
                 launcher.tag_resources(request).await?;
+                continue;
             }
-            Change::Remove(gone) => {
-                let select = |(key, value): &(String, Option<String>)| TagSelector {
-                    key: key.clone(),
-                    value: value.clone(),
-                };
-                let request = taking(gone.iter().map(select).collect());
-                launcher.untag_resources(request).await?;
-            }
+            Change::Remove(gone) => gone.as_slice(),
             // None named means all of them.
-            Change::RemoveAll => drop(launcher.untag_resources(taking(tags)).await?),
-        }
+            Change::RemoveAll => &[],
+        };
+        let select = |(key, value): &(String, Option<String>)| TagSelector {
+            key: key.clone(),
+            value: value.clone(),
+        };
+        let tags = gone.iter().map(select).collect();
+        launcher.untag_resources(UntagResourcesRequest { resource_ids, tags, request_id }).await?;
     }
     Ok(())
 }
