@@ -23,6 +23,7 @@ mod freeze;
 mod import;
 mod import_task;
 mod instance_bundle;
+mod keep_transfers;
 mod keys;
 mod lineage;
 mod list;
