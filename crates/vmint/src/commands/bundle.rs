@@ -26,7 +26,11 @@ pub(crate) async fn run(client: &Client, command: BundleCommand) -> Result<()> {
         BundleCommand::Create { disk, location, arch, windows, devices, kms_key } => {
             let (bucket, prefix) = split(&location)?;
             let made = CreateBucketRequest { bucket: bucket.clone(), request_id: request_id() };
-            client.objects().create_bucket(made).await?;
+            match client.objects().create_bucket(made).await {
+                // Whose it is shows in what is put into it.
+                Err(status) if status.code() == Code::AlreadyExists => {}
+                made => drop(made?),
+            }
             let volume = disk.starts_with("vol-");
             let request = CreateInstanceBundleRequest {
                 snapshot_id: if volume { String::new() } else { disk.clone() },
