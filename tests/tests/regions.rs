@@ -284,12 +284,12 @@ async fn regions_of_one_up_copy_over_ec2() {
     assert!(export("maker", &back).await == disk, "the copy holds other bytes");
 
     // What is not there, or not for whoever asks.
-    let unknown = [("SourceRegion", "nowhere"), ("SourceImageId", &*image), ("Name", "x")];
+    let unknown = [("SourceRegion", "nowhere"), ("SourceImageId", &*image), ("Name", "theirs")];
     assert_eq!(b.refused("CopyImage", &unknown).await.0, "InvalidRegion");
-    let absent = [("SourceRegion", "a"), ("SourceImageId", &*copied), ("Name", "x")];
+    let absent = [("SourceRegion", "a"), ("SourceImageId", &*copied), ("Name", "theirs")];
     assert_eq!(b.refused("CopyImage", &absent).await.0, "InvalidAMIID.NotFound");
     let friend = Ec2::with_key(access_key("friend"), &stack.gateway(), "b");
-    let theirs = [("SourceRegion", "a"), ("SourceImageId", &*image), ("Name", "x")];
+    let theirs = [("SourceRegion", "a"), ("SourceImageId", &*image), ("Name", "theirs")];
     assert_eq!(friend.refused("CopyImage", &theirs).await.0, "InvalidAMIID.NotFound");
     let theirs = [("SourceRegion", "a"), ("SourceSnapshotId", &*root)];
     assert_eq!(friend.refused("CopySnapshot", &theirs).await.0, "InvalidSnapshot.NotFound");
@@ -302,7 +302,7 @@ async fn regions_of_one_up_copy_over_ec2() {
     // And so is an image that they may launch as well.
     let share = [("ImageId", &*image), ("LaunchPermission.Add.1.UserId", "200000000002")];
     a.ok("ModifyImageAttribute", &share).await;
-    let theirs = [("SourceRegion", "a"), ("SourceImageId", &*image), ("Name", "x")];
+    let theirs = [("SourceRegion", "a"), ("SourceImageId", &*image), ("Name", "theirs")];
     let shared = friend.ok("CopyImage", &theirs).await.first("imageId").to_owned();
     image_is(&friend, &shared, "available").await;
 }

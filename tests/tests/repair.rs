@@ -10,23 +10,9 @@ use std::{
 };
 
 use serde_json::Value;
-use vmint_tests::{Ec2, SOON, Setting, Stack, access_key, until};
+use vmint_tests::{Ec2, SOON, Setting, Stack, access_key, noise, until};
 
 const MIB: usize = 1 << 20;
-
-/// Noise that no compressor makes smaller.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
 
 /// Turns a bit over, `part` of a hundred through the largest pack.
 fn rot(region: &Path, part: u64) {
@@ -67,7 +53,7 @@ async fn damage(stack: &Stack) -> Value {
 async fn what_rots_is_found_and_healed_from_another_region_and_from_the_file() {
     let setting = Setting { regions: vec!["a", "b"], simulated: true, ..Setting::default() };
     let stack = Stack::start_with(setting).await;
-    let disk = noise(24 * MIB);
+    let disk = noise(24 * MIB, 1);
     let file = stack.data().join("disk.raw");
     fs::write(&file, &disk).unwrap();
     let file = file.to_str().unwrap();

@@ -3,6 +3,7 @@
 //!
 //! Proves: nothing in full; what people rely on who test against a deployment.
 
+use vmint_api::launcher::v1::InstanceState;
 use vmint_tests::{BOOT, Ec2, Setting, Stack, disk, skip, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,6 +27,8 @@ async fn the_linux_stand_in_boots_and_its_console_says_so() {
     let ran = ec2.ok("RunInstances", &run).await;
     assert_eq!(ran.first("imageId"), found.first("imageId"));
     let instance = ran.first("instanceId").to_owned();
+    // A console has nothing to say before its machine runs.
+    friend.reaches(&instance, InstanceState::Running).await;
     friend.booted(&instance).await;
     // As a stock client sees it.
     until("the console's output", BOOT, async || {
