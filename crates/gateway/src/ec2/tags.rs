@@ -91,9 +91,9 @@ async fn apply(mut call: Call, change: Change) -> Answer {
     machine_tags::all_exist(front, caller, &machines).await?;
     task_tags::all_exist(front, caller, &tasks).await?;
     network.tag_groups(&front.groups, &groups, &change).await?;
-    disk_tags::change(front, caller, &disks, &change, &request_id).await?;
+    let stored = [disks, tasks].concat();
+    disk_tags::change(front, caller, &stored, &change, &request_id).await?;
     machine_tags::change(front, caller, &machines, &change, &request_id).await?;
-    task_tags::change(front, caller, &tasks, &change, &request_id).await?;
     for image in seen {
         let request_id = format!("{request_id}/{}", image.image_id);
         front.gateway.tag_image(caller, update(image, &change, request_id)).await?;

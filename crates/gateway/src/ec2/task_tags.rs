@@ -1,22 +1,14 @@
-//! Tags of imports and exports, which storage keeps.
-
-use std::collections::BTreeSet;
+//! Tags of imports and exports, which storage keeps and changes as it does those of disks.
 
 use vmint_api::{
-    storage::v1::{
-        GetExportTaskRequest, GetImportTaskRequest, TagResourcesRequest, TagSelector,
-        UntagResourcesRequest,
-    },
+    storage::v1::{GetExportTaskRequest, GetImportTaskRequest},
     types::v1::Tag,
 };
 use vmint_ec2::query::Page;
 use vmint_ids::{ExportImageTaskKind, ImportImageTaskKind, ImportSnapshotTaskKind, Kind};
 use vmint_rpc::Caller;
 
-use super::{Call, Front, Refused, exports, imports, tags::Change};
-
-/// As many as one call of storage takes.
-const AT_ONCE: usize = 20;
+use super::{Call, Front, Refused, exports, imports};
 
 /// What EC2 calls each kind, by how its ids begin.
 const KINDS: [(&str, &str); 3] = [
@@ -43,45 +35,6 @@ pub(super) async fn all_exist(
 ) -> Result<(), Refused> {
     for id in ids {
         of(front, caller, id).await?;
-    }
-    Ok(())
-}
-
-/// Changes the tags of tasks.
-pub(super) async fn change(
-    front: &Front,
-    caller: &Caller,
-    ids: &[String],
-    change: &Change,
-    request_id: &str,
-) -> Result<(), Refused> {
-    let mut storage = front.gateway.peers.snapshots(caller);
-    for (n, ids) in ids.chunks(AT_ONCE).enumerate() {
-        let (resource_ids, request_id) = (ids.to_vec(), format!("{request_id}/tasks-{n}"));
-        let gone = |(key, value): &(String, Option<String>)| TagSelector {
-            key: key.clone(),
-            value: value.clone(),
-        };
-        let tags = match change {
-            Change::Put(tags) => {
-                let request = TagResourcesRequest { resource_ids, tags: tags.clone(), request_id };
-                storage.tag_resources(request).await?;
-                continue;
-            }
-            Change::Remove(tags) => tags.iter().map(gone).collect::<Vec<_>>(),
-            Change::RemoveAll => {
-                let mut all = BTreeSet::new();
-                for id in ids {
-                    all.extend(of(front, caller, id).await?.into_iter().map(|tag| tag.key));
-                }
-                all.into_iter().map(|key| TagSelector { key, value: None }).collect()
-            }
-        };
-        if !tags.is_empty() {
-            storage
-                .untag_resources(UntagResourcesRequest { resource_ids, tags, request_id })
-                .await?;
-        }
     }
     Ok(())
 }
