@@ -4,6 +4,7 @@ use vmint_api::launcher::v1::{Instance, ListInstancesRequest};
 use vmint_ec2::{Operation, Xml};
 
 use super::{Answer, Call, PAGE, check_named, filters, shape};
+use crate::ec2::Refused;
 
 /// The filters that the launcher knows instances by.
 pub(super) const FILTERS: &[&str] = &[
@@ -50,10 +51,23 @@ pub(super) const DESCRIBE: Operation = Operation::new(
 .filters(FILTERS);
 
 pub(super) async fn describe_instances(mut call: Call) -> Answer {
+    let (found, next_token) = listed(&mut call).await?;
+    let network = call.network()?;
+    let mut xml = Xml::new();
+    xml.items("reservationSet", reservations(found), |xml, instances| {
+        shape::reservation(xml, &network, &instances);
+    })
+    .filled("nextToken", &next_token);
+    Ok(xml)
+}
+
+/// The instances that a call names by id and filter: a page if it asks for one, else all; and
+/// the token of what follows.
+pub(super) async fn listed(call: &mut Call) -> Result<(Vec<Instance>, String), Refused> {
     let ids = call.params.ids("InstanceId")?;
     let page = call.params.page(5, 1000)?;
     let given = call.params.filters()?;
-    check_named(&call, &ids, &page).await?;
+    check_named(call, &ids, &page).await?;
     let mut request = ListInstancesRequest {
         filters: filters(given),
         page_size: page.max_results.and_then(|most| most.try_into().ok()).unwrap_or(PAGE),
@@ -70,13 +84,7 @@ pub(super) async fn describe_instances(mut call: Call) -> Answer {
             break;
         }
     }
-    let network = call.network()?;
-    let mut xml = Xml::new();
-    xml.items("reservationSet", reservations(found), |xml, instances| {
-        shape::reservation(xml, &network, &instances);
-    })
-    .filled("nextToken", &request.page_token);
-    Ok(xml)
+    Ok((found, request.page_token))
 }
 
 /// Together what was launched together, in the order of the first of each.

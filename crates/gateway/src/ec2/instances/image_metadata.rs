@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use vmint_api::{
     catalog::v1::{Image, ImageState},
-    launcher::v1::{Instance, ListInstancesRequest},
+    launcher::v1::Instance,
 };
 use vmint_ec2::{Operation, Xml};
 
 use super::{
-    Answer, Call, PAGE, check_named, filters,
+    Answer, Call,
+    describe::listed,
     shape::{tags, write_state},
 };
 use crate::ec2::{Refused, alias, alias::Aliases, images, network::Network, stamp};
@@ -29,33 +30,14 @@ pub(super) const DESCRIBE: Operation = Operation::new(
 ]);
 
 pub(super) async fn describe_instance_image_metadata(mut call: Call) -> Answer {
-    let ids = call.params.ids("InstanceId")?;
-    let page = call.params.page(5, 1000)?;
-    let given = call.params.filters()?;
-    check_named(&call, &ids, &page).await?;
-    let mut request = ListInstancesRequest {
-        filters: filters(given),
-        page_size: page.max_results.and_then(|most| most.try_into().ok()).unwrap_or(PAGE),
-        page_token: page.next_token.unwrap_or_default(),
-        instance_ids: ids.iter().map(ToString::to_string).collect(),
-    };
-    let mut launcher = call.front.gateway.peers.instances(&call.caller);
-    let mut found = Vec::new();
-    loop {
-        let answer = launcher.list_instances(request.clone()).await?.into_inner();
-        found.extend(answer.instances);
-        request.page_token = answer.next_page_token;
-        if page.max_results.is_some() || request.page_token.is_empty() {
-            break;
-        }
-    }
+    let (found, next_token) = listed(&mut call).await?;
     let images = images_of(&call, &found).await?;
     let (network, aliases) = (call.network()?, &call.front.aliases);
     let mut xml = Xml::new();
     xml.items("instanceImageMetadataSet", &found, |xml, it| {
         write(xml, &network, aliases, it, images.get(&it.image_id));
     })
-    .filled("nextToken", &request.page_token);
+    .filled("nextToken", &next_token);
     Ok(xml)
 }
 
