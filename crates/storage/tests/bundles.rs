@@ -4,16 +4,14 @@
 mod harness;
 
 use harness::{
-    ANN, BOB, MIB, Place, Running, assert_same, from, image, noise, reason, saga, snap, sparse,
+    ANN, BOB, MIB, Place, Running, assert_same,
+    files::{exported, upload},
+    from, image, noise, reason, saga, snap, sparse,
 };
 use sha2::{Digest as _, Sha256};
-use tokio_stream::StreamExt as _;
 use vmint_api::{
     catalog::v1::{Architecture, BootMode, Image},
-    storage::v1::{
-        self as pb, disk_source::Source, download_export_response::Holds,
-        upload_piece::Holds as Sent, write_upload_request::Part,
-    },
+    storage::v1::{self as pb, disk_source::Source},
     types::v1::{BlockDeviceMapping, EbsBlockDevice},
 };
 
@@ -63,38 +61,7 @@ async fn save(running: &mut Running, account: &str, image: Image) -> (pb::Export
     let task_id = begun.into_inner().task.unwrap().task_id;
     let again = running.bundles.start_bundle_export(request).await.unwrap();
     assert_eq!(again.into_inner().task.unwrap().task_id, task_id);
-    let watch = pb::WatchExportTaskRequest { task_id: task_id.clone() };
-    let changes = running.exports.watch_export_task(from(account, watch)).await.unwrap();
-    let last = changes.into_inner().collect::<Vec<_>>().await.pop().unwrap();
-    let task = last.unwrap().task.unwrap();
-    assert_eq!(task.state(), pb::TransferState::Completed, "{}", task.status_message);
-    let request = pb::DownloadExportRequest { task_id, offset_bytes: 0 };
-    let pieces = running.exports.download_export(from(account, request)).await.unwrap();
-    let mut pieces = pieces.into_inner();
-    let mut file = Vec::new();
-    while let Some(piece) = pieces.next().await {
-        match piece.unwrap().holds.unwrap() {
-            Holds::Content(content) => file.extend_from_slice(&content),
-            Holds::ZeroBytes(count) => file.resize(file.len() + count as usize, 0),
-        }
-    }
-    (task, file)
-}
-
-async fn upload(running: &mut Running, account: &str, file: &[u8]) -> String {
-    let request = pb::StartUploadRequest { file_bytes: file.len() as i64, ..Default::default() };
-    let made = running.transfer.start_upload(from(account, request)).await.unwrap();
-    let upload = made.into_inner().upload.unwrap().upload_id;
-    let first = pb::WriteUploadRequest { part: Some(Part::UploadId(upload.clone())) };
-    let pieces = file.chunks(MIB).enumerate().map(|(n, part)| {
-        let holds = Some(Sent::Content(part.to_vec().into()));
-        let piece = pb::UploadPiece { offset_bytes: (n * MIB) as i64, holds };
-        pb::WriteUploadRequest { part: Some(Part::Piece(piece)) }
-    });
-    let parts: Vec<_> = [first].into_iter().chain(pieces).collect();
-    let parts = from(account, tokio_stream::iter(parts));
-    running.transfer.write_upload(parts).await.unwrap();
-    upload
+    exported(running, account, task_id).await
 }
 
 /// Loads both disks of an upload as the gateway would, into snapshots 11 and 12 for image 2.

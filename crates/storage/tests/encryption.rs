@@ -6,44 +6,13 @@ mod harness;
 use std::{collections::HashSet, fs, path::Path};
 
 use harness::{
-    ANN, BOB, MIB, Place, Running, assert_same, from, image, nbd::Nbd, noise, reason, saga, snap,
-    sparse, volume, volumes,
+    ANN, BOB, MIB, Place, Running, assert_same, from, image,
+    nbd::Nbd,
+    noise, reason, saga,
+    sealed::{copy, new_key},
+    snap, sparse, volume, volumes,
 };
 use vmint_api::storage::v1 as pb;
-
-async fn copy(
-    running: &mut Running,
-    account: &str,
-    source: &str,
-    into: u64,
-    key: &str,
-) -> Result<pb::Snapshot, tonic::Status> {
-    let request = pb::EnsureSnapshotCopyRequest {
-        saga: saga(1),
-        account_id: account.to_owned(),
-        copies: vec![pb::SnapshotCopy {
-            source_snapshot_id: source.to_owned(),
-            snapshot_id: snap(into),
-        }],
-        image_id: image(into),
-        encrypted: true,
-        kms_key_id: key.to_owned(),
-        ..pb::EnsureSnapshotCopyRequest::default()
-    };
-    let made = running.internal.ensure_snapshot_copy(request).await?;
-    Ok(made.into_inner().snapshots.remove(0))
-}
-
-async fn new_key(running: &mut Running, account: &str) -> String {
-    let request =
-        pb::CreateKeyRequest { description: "mine".to_owned(), request_id: "one".to_owned() };
-    let first = running.keys.create_key(from(account, request.clone())).await.unwrap();
-    let again = running.keys.create_key(from(account, request)).await.unwrap();
-    let key = first.into_inner().key.unwrap();
-    assert_eq!(again.into_inner().key.unwrap(), key);
-    assert_eq!(key.state(), pb::KeyState::Enabled);
-    key.kms_key_id
-}
 
 async fn unused(running: &mut Running, image_number: u64) {
     let request = pb::ReleaseSnapshotUseRequest {

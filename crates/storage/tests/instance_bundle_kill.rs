@@ -4,14 +4,13 @@
 mod harness;
 mod parcel;
 
-use std::{
-    env, fs,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{env, fs, path::Path, process::Child, time::Duration};
 
-use harness::{ANN, MIB, Place, Running, assert_same, from, noise};
+use harness::{
+    ANN, MIB, Place, assert_same,
+    child::{announced, child},
+    from, noise,
+};
 use parcel::{BUCKET, asking};
 use tonic::transport::Channel;
 use vmint_api::storage::v1::{
@@ -27,27 +26,12 @@ const KILLS: u64 = 16;
 #[ignore = "runs for ever; the test below starts and kills it"]
 async fn bundles_until_it_is_killed() {
     let place = env::var(CHILD).expect("run by the test below");
-    let running = Running::start(Path::new(&place)).await;
-    let address = Path::new(&place).join("address");
-    fs::write(address.with_extension("new"), &running.address).unwrap();
-    fs::rename(address.with_extension("new"), &address).unwrap();
+    let _running = announced(Path::new(&place)).await;
     std::future::pending::<()>().await;
 }
 
-async fn child(place: &Path) -> (Child, InstanceBundleServiceClient<Channel>) {
-    let address = place.join("address");
-    let _ = fs::remove_file(&address);
-    let mut child = Command::new(env::current_exe().unwrap());
-    child.args(["--exact", "--ignored", "bundles_until_it_is_killed"]);
-    child.env(CHILD, place).stdin(Stdio::null()).stdout(Stdio::null());
-    let child = child.spawn().unwrap();
-    let address = loop {
-        match fs::read_to_string(&address) {
-            Ok(address) => break address,
-            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
-    };
-    let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+async fn bundling(place: &Path) -> (Child, InstanceBundleServiceClient<Channel>) {
+    let (child, channel) = child(place, CHILD, "bundles_until_it_is_killed").await;
     (child, InstanceBundleServiceClient::new(channel))
 }
 
@@ -70,7 +54,7 @@ async fn a_bundle_that_was_begun_is_whole_or_not_there() {
 
     let mut cut = 0;
     for round in 0..KILLS {
-        let (child, mut bundles) = child(place.path()).await;
+        let (child, mut bundles) = bundling(place.path()).await;
         let prefix = format!("web-{}", round / 4);
         // The same again: the first of them began it.
         let request = pb::CreateInstanceBundleRequest {
@@ -90,7 +74,7 @@ async fn a_bundle_that_was_begun_is_whole_or_not_there() {
     assert!(cut > 0, "no kill met a bundle");
 
     // One is to end: whoever comes next takes away what is there.
-    let (child, mut bundles) = child(place.path()).await;
+    let (child, mut bundles) = bundling(place.path()).await;
     let request = pb::CreateInstanceBundleRequest {
         volume_id,
         prefix: "large".to_owned(),

@@ -8,11 +8,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Child,
     time::Duration,
 };
 
-use harness::{ANN, MIB, Place, Running, assert_same, from, image, noise, saga, snap, volume};
+use harness::{
+    ANN, MIB, Place, assert_same,
+    child::{announced, child},
+    from, image, noise, saga, snap, volume,
+};
 use tonic::{Status, transport::Channel};
 use vmint_api::storage::v1::{
     self as pb, disk_source::Source, export_service_client::ExportServiceClient,
@@ -31,10 +35,7 @@ const VOLUME: u64 = 7;
 #[ignore = "runs for ever; the test below starts and kills it"]
 async fn serves_until_it_is_killed() {
     let place = env::var(CHILD).expect("run by the test below");
-    let running = Running::start(Path::new(&place)).await;
-    let address = Path::new(&place).join("address");
-    fs::write(address.with_extension("new"), &running.address).unwrap();
-    fs::rename(address.with_extension("new"), &address).unwrap();
+    let running = announced(Path::new(&place)).await;
     loop {
         running.storage.collect().await.unwrap();
         running.storage.expire_transfers().await.unwrap();
@@ -49,19 +50,7 @@ struct Service {
 
 impl Service {
     async fn start(place: &Path) -> Self {
-        let address = place.join("address");
-        let _ = fs::remove_file(&address);
-        let mut child = Command::new(env::current_exe().unwrap());
-        child.args(["--exact", "--ignored", "serves_until_it_is_killed"]);
-        child.env(CHILD, place).stdin(Stdio::null()).stdout(Stdio::null());
-        let child = child.spawn().unwrap();
-        let address = loop {
-            match fs::read_to_string(&address) {
-                Ok(address) => break address,
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        };
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let (child, channel) = child(place, CHILD, "serves_until_it_is_killed").await;
         Self { child, channel }
     }
 

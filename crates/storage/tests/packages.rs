@@ -3,14 +3,14 @@
 
 mod harness;
 
-use harness::{ANN, BOB, MIB, Place, Running, assert_same, from, image, noise, reason, saga, snap};
-use tokio_stream::StreamExt as _;
+use harness::{
+    ANN, BOB, MIB, Place, Running, assert_same,
+    files::{exported, upload},
+    from, image, noise, reason, saga, snap,
+};
 use vmint_api::{
     catalog::v1::Image,
-    storage::v1::{
-        self as pb, disk_source::Source, download_export_response::Holds,
-        upload_piece::Holds as Sent, write_upload_request::Part,
-    },
+    storage::v1::{self as pb, disk_source::Source},
     types::v1::{BlockDeviceMapping, EbsBlockDevice},
 };
 use vmint_images::{
@@ -30,18 +30,7 @@ fn package(all: &[Vec<u8>]) -> Vec<u8> {
     out
 }
 
-async fn upload(running: &mut Running, file: &[u8]) -> pb::DiskSource {
-    let request = pb::StartUploadRequest { file_bytes: file.len() as i64, ..Default::default() };
-    let made = running.transfer.start_upload(from(ANN, request)).await.unwrap();
-    let upload = made.into_inner().upload.unwrap().upload_id;
-    let first = pb::WriteUploadRequest { part: Some(Part::UploadId(upload.clone())) };
-    let pieces = file.chunks(MIB).enumerate().map(|(n, part)| {
-        let holds = Some(Sent::Content(part.to_vec().into()));
-        let piece = pb::UploadPiece { offset_bytes: (n * MIB) as i64, holds };
-        pb::WriteUploadRequest { part: Some(Part::Piece(piece)) }
-    });
-    let parts: Vec<_> = [first].into_iter().chain(pieces).collect();
-    running.transfer.write_upload(from(ANN, tokio_stream::iter(parts))).await.unwrap();
+fn source(upload: String) -> pb::DiskSource {
     pb::DiskSource { source: Some(Source::UploadId(upload)), ..Default::default() }
 }
 
@@ -83,7 +72,7 @@ async fn disks_of_a_package_come_in_and_go_out_together() {
     let place = Place::new();
     let mut running = place.start().await;
     let all = [noise(1, 2 * MIB), noise(2, MIB), vec![0; 4 * MIB]];
-    let source = upload(&mut running, &package(&all)).await;
+    let source = source(upload(&mut running, ANN, &package(&all)).await);
     assert_eq!(count(&mut running, ANN, &source).await, 3);
     let request =
         pb::CountDisksRequest { account_id: BOB.to_owned(), source: Some(source.clone()) };
@@ -125,22 +114,8 @@ async fn disks_of_a_package_come_in_and_go_out_together() {
     let other = pb::StartBundleExportRequest { format: String::new(), ..request };
     let refused = running.bundles.start_bundle_export(other).await.unwrap_err();
     assert_eq!(reason(&refused), "REQUEST_ID_REUSED");
-    let watch = pb::WatchExportTaskRequest { task_id: task_id.clone() };
-    let changes = running.exports.watch_export_task(from(ANN, watch)).await.unwrap();
-    let last = changes.into_inner().collect::<Vec<_>>().await.pop().unwrap();
-    let task = last.unwrap().task.unwrap();
-    assert_eq!(task.state(), pb::TransferState::Completed, "{}", task.status_message);
+    let (task, file) = exported(&mut running, ANN, task_id).await;
     assert_eq!((task.format.as_str(), task.image_id), ("ova", image(2)));
-    let request = pb::DownloadExportRequest { task_id, offset_bytes: 0 };
-    let pieces = running.exports.download_export(from(ANN, request)).await.unwrap();
-    let mut pieces = pieces.into_inner();
-    let mut file = Vec::new();
-    while let Some(piece) = pieces.next().await {
-        match piece.unwrap().holds.unwrap() {
-            Holds::Content(content) => file.extend_from_slice(&content),
-            Holds::ZeroBytes(count) => file.resize(file.len() + count as usize, 0),
-        }
-    }
     assert_eq!(disks(&file, &Limits::default()).unwrap(), 3);
     for (n, wanted) in all.iter().enumerate() {
         let disk = Opener::new(&Limits::default()).disk(n).open(file.clone()).unwrap();
@@ -158,7 +133,7 @@ async fn a_package_that_lies_of_its_last_disk_makes_no_image() {
     let mut file = package(&[noise(3, MIB), noise(4, MIB)]);
     let at = file.len() - 8192;
     file[at] ^= 1;
-    let source = upload(&mut running, &file).await;
+    let source = source(upload(&mut running, ANN, &file).await);
     assert_eq!(count(&mut running, ANN, &source).await, 2);
     let task = imported(&mut running, &source, 2).await;
     assert_eq!(task.failure_reason, "IMAGE_DAMAGED", "{}", task.status_message);

@@ -1,9 +1,12 @@
 //! A running service over a data directory, and what is asked of it.
 #![allow(dead_code, unreachable_pub, reason = "each test uses some of it")]
 
+pub mod child;
 mod content;
+pub mod files;
 pub mod nbd;
 mod remote;
+pub mod sealed;
 
 use std::{
     path::{Path, PathBuf},
